@@ -1,0 +1,374 @@
+"""Configuration: one TOML file, environment variables above it, frozen dataclasses below.
+
+Every key stands once, as a dataclass field with its default, its bounds and the help text from which
+``config.example.toml`` is generated (:func:`example`). A variable ``GATEWAY_SECTION__KEY`` overrides a key; its
+value is written as in TOML, except that a string needs no quotes. All mistakes are reported together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import textwrap
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from gateway.errors import ConfigurationError
+
+ENVIRONMENT_PREFIX = "GATEWAY_"
+
+
+def _host_name(value: str) -> str | None:
+    labels = value.split(".")
+    well_formed = len(labels) > 1 and all(label and label.replace("-", "").isalnum() for label in labels)
+    return None if well_formed else "is no domain name; write it like example.org"
+
+
+def _networks(value: tuple[str, ...]) -> str | None:
+    for network in value:
+        try:
+            ip_network(network)
+        except ValueError as error:
+            return f"is wrong: {error}; write networks like 10.0.0.0/8 or fd00::/8"
+    return None
+
+
+def _key(
+    default: Any,
+    text: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+    rule: Callable[[Any], str | None] | None = None,
+    sample: Any = None,
+) -> Any:
+    """Describe one key. ``default`` None means that it has to be set; ``sample`` then stands in the example.
+
+    ``rule`` returns what is wrong with a value, or None.
+    """
+    metadata = {
+        "help": text,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+        "rule": rule,
+        "sample": default if sample is None else sample,
+        "required": default is None,
+    }
+    if default is None:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSection:
+    """Where the REST API listens."""
+
+    host: str = _key("127.0.0.1", "Address to listen on; put a TLS-terminating proxy in front of others.")
+    port: int = _key(8080, "TCP port to listen on; 0 takes a free one.", minimum=0, maximum=65535)
+    max_body_bytes: int = _key(
+        1_048_576, "Largest request body in bytes; a larger one is answered 413.", minimum=1024, maximum=2**30
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSection:
+    """What the process writes to standard error."""
+
+    level: str = _key("info", "Least severity that is written.", choices=("debug", "info", "warning", "error"))
+    format: str = _key("console", "One line per event, for people or for machines.", choices=("console", "json"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageSection:
+    """MongoDB: your own, or the embedded one."""
+
+    uri: str = _key(
+        "",
+        "Connection string of a MongoDB replica set or sharded cluster (6.0 or newer). Empty: a private mongod"
+        " runs as a child process, reachable through a socket in data_dir only.",
+    )
+    uri_file: str = _key("", "File that holds the connection string, where it should not stand here.")
+    database: str = _key("mail_gateway", "Name of the database.")
+    data_dir: Path = _key(Path("data"), "Directory of the embedded database and of the key file.")
+    mongod: str = _key("", "Path of the mongod binary. Empty: looked for on PATH, then in the extra 'embedded'.")
+    cache_gb: float = _key(0.25, "Cache of the embedded mongod in GiB.", minimum=0.25, maximum=1024)
+    key_file: str = _key(
+        "",
+        "File with the 96-byte master key that encrypts credentials, mode 0600. Empty: credentials.key in"
+        " data_dir. Made at first start. Keep a copy apart from the database: without it no credential can be"
+        " read again.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountsSection:
+    """The gateway's own users."""
+
+    local_domain: str = _key(
+        None,
+        "Domain of the users' local identities: user 'someone' sends as someone@local_domain. Required.",
+        rule=_host_name,
+        sample="example.org",
+    )
+    access_token_s: int = _key(86_400, "Life of an access token in seconds.", minimum=60, maximum=31_536_000)
+    refresh_token_s: int = _key(2_592_000, "Life of a refresh token in seconds.", minimum=60, maximum=31_536_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelaySection:
+    """The SMTP server that takes the mail of local identities."""
+
+    host: str = _key("localhost", "Host name of the relay.")
+    port: int = _key(25, "TCP port of the relay.", minimum=1, maximum=65535)
+    tls: str = _key("starttls", "How the connection is protected.", choices=("implicit", "starttls", "none"))
+    username: str = _key("", "Name to sign in with. Empty: no sign-in.")
+    password: str = _key("", "Password to sign in with.")
+    password_file: str = _key("", "File that holds the password, where it should not stand here.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSection:
+    """Which servers that users name may be reached, and how."""
+
+    allow: tuple[str, ...] = _key(
+        (),
+        'Networks that users\' servers may lie in although they are not public, e.g. ["10.1.0.0/16"].',
+        rule=_networks,
+    )
+    ports: tuple[int, ...] = _key(
+        (25, 143, 465, 587, 993, 2525), "TCP ports that users' servers may have.", minimum=1, maximum=65535
+    )
+    allow_plaintext: bool = _key(
+        False,
+        "Let users choose connections without TLS (intls or outtls = none).",
+    )
+    ca_file: str = _key("", "PEM file with further certificate authorities to trust.")
+    connect_timeout_s: float = _key(15.0, "Seconds to wait for a connection.", minimum=0.1, maximum=300)
+    command_timeout_s: float = _key(
+        60.0,
+        "Seconds to wait for the answer to a command; the end of a message gets ten times that (RFC 5321,"
+        " section 4.5.3.2).",
+        minimum=0.1,
+        maximum=600,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliverySection:
+    """How drafts are sent."""
+
+    wait_s: float = _key(10.0, "Seconds that the action send waits for the outcome.", minimum=0, maximum=60)
+    give_up_after_s: float = _key(
+        432_000.0,
+        "Seconds after which a message that no server took is given up (RFC 5321, section 4.5.4.1: at least 4"
+        " to 5 days).",
+        minimum=1,
+        maximum=2_592_000,
+    )
+    concurrency: int = _key(50, "Messages that one process sends at once.", minimum=1, maximum=1000)
+    poll_s: float = _key(
+        1.0,
+        "Seconds between looks for work that other processes ordered or that has become due.",
+        minimum=0.01,
+        maximum=60,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The whole configuration, one attribute per table of the file."""
+
+    server: ServerSection
+    log: LogSection
+    storage: StorageSection
+    accounts: AccountsSection
+    relay: RelaySection
+    network: NetworkSection
+    delivery: DeliverySection
+
+
+_SECTIONS: Mapping[str, type[Any]] = get_type_hints(Config)
+_SCALARS: Mapping[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a string",
+}
+
+
+def load(path: Path | None, environment: Mapping[str, str]) -> Config:
+    """Read the file (None: defaults only), apply the environment, check everything.
+
+    Raises ConfigurationError, whose text lists every mistake with its key and what to write instead.
+    """
+    document = _read_file(path) if path else {}
+    problems: list[str] = []
+    for key, value in _overrides(environment, problems):
+        section, name = key
+        table = document.setdefault(section, {})
+        if isinstance(table, dict):
+            table[name] = value
+    return build(document, problems, source=str(path) if path else "the environment")
+
+
+def build(
+    document: Mapping[str, Any], problems: list[str] | None = None, *, source: str = "configuration"
+) -> Config:
+    """Turn a parsed document into a Config. Raises ConfigurationError."""
+    problems = [] if problems is None else problems
+    problems += [
+        f"{name}: there is no such table; known are {', '.join(_SECTIONS)}"
+        for name in document.keys() - _SECTIONS.keys()
+    ]
+    sections = {name: _section(name, kind, document.get(name, {}), problems) for name, kind in _SECTIONS.items()}
+    if problems:
+        raise ConfigurationError(
+            f"The configuration is wrong ({source}):\n" + "\n".join(f"  - {p}" for p in problems)
+        )
+    return Config(**sections)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = error.strerror or "unreadable"
+        raise ConfigurationError(
+            f"Cannot read the configuration file {path}: {reason}. Name another with --config."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
+
+
+def _overrides(environment: Mapping[str, str], problems: list[str]) -> list[tuple[tuple[str, str], Any]]:
+    """Return ((section, key), value) for each variable ``GATEWAY_SECTION__KEY``."""
+    found = []
+    for variable, text in sorted(environment.items()):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or "__" not in variable:
+            continue
+        section, _, name = variable.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        if section not in _SECTIONS or name not in get_type_hints(_SECTIONS[section]):
+            problems.append(f"{variable}: there is no key {section}.{name}")
+            continue
+        found.append(((section, name), _from_environment(text, get_type_hints(_SECTIONS[section])[name])))
+    return found
+
+
+def _from_environment(text: str, kind: Any) -> Any:
+    if kind in (str, Path):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # the type check below tells what was expected
+
+
+def _section(name: str, kind: type[Any], table: Any, problems: list[str]) -> Any:
+    if not isinstance(table, dict):
+        problems.append(f"{name}: must be a table, written [{name}]")
+        return None
+    before = len(problems)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    hints = get_type_hints(kind)
+    problems += [
+        f"{name}.{key}: there is no such key; known are {', '.join(fields)}" for key in table.keys() - fields.keys()
+    ]
+    values = {}
+    for key, field in fields.items():
+        if key in table:
+            values[key] = _value(f"{name}.{key}", table[key], hints[key], field.metadata, problems)
+        elif field.metadata["required"]:
+            problems.append(f"{name}.{key}: must be set. {field.metadata['help']}")
+    _read_secret_files(name, values, problems)
+    return kind(**values) if len(problems) == before else None
+
+
+def _read_secret_files(section: str, values: dict[str, Any], problems: list[str]) -> None:
+    """Fill ``x`` from the file that ``x_file`` names, for keys that may hold a secret."""
+    for key in ("uri", "password"):
+        path = values.get(f"{key}_file")
+        if not path:
+            continue
+        if values.get(key):
+            problems.append(f"{section}.{key}_file: {section}.{key} is set too; keep one of them")
+            continue
+        try:
+            values[key] = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(
+                f"{section}.{key}_file: cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}"
+            )
+
+
+def _value(key: str, value: Any, kind: Any, metadata: Mapping[str, Any], problems: list[str]) -> Any:
+    """Return the value in its type; note what is wrong with it."""
+    if kind in (tuple[str, ...], tuple[int, ...]):
+        item_kind = kind.__args__[0]
+        if not isinstance(value, list):
+            problems.append(f"{key}: must be a list")
+            return ()
+        value = tuple(
+            _value(f"{key}[{i}]", item, item_kind, {**metadata, "rule": None}, problems)
+            for i, item in enumerate(value)
+        )
+    elif kind is Path:
+        if not isinstance(value, str):
+            problems.append(f"{key}: must be a string, the path of a directory")
+            return value
+        value = Path(value)
+    else:
+        expected = (int, float) if kind is float else (kind,)
+        if not isinstance(value, expected) or (isinstance(value, bool) and kind is not bool):
+            problems.append(f"{key}: must be {_SCALARS[kind]}")
+            return value
+        _check_bounds(key, value, metadata, problems)
+    rule = metadata["rule"]
+    if rule and (wrong := rule(value)):
+        problems.append(f"{key}: {value!r} {wrong}")
+    return value
+
+
+def _check_bounds(key: str, value: Any, metadata: Mapping[str, Any], problems: list[str]) -> None:
+    if metadata["choices"] and value not in metadata["choices"]:
+        problems.append(f"{key}: must be one of {', '.join(metadata['choices'])}")
+    if metadata["minimum"] is not None and value < metadata["minimum"]:
+        problems.append(f"{key}: must be at least {metadata['minimum']}")
+    if metadata["maximum"] is not None and value > metadata["maximum"]:
+        problems.append(f"{key}: must be at most {metadata['maximum']}")
+
+
+def example() -> str:
+    """Return the text of ``config.example.toml``: every key with its help and its default."""
+    parts = [
+        "# The configuration of the mail-identity gateway: every key; those commented out have their default.",
+        "# An environment variable GATEWAY_SECTION__KEY (GATEWAY_SERVER__PORT=8081) goes before the file.",
+    ]
+    for name, kind in _SECTIONS.items():
+        parts += ["", f"# {kind.__doc__}", f"[{name}]"]
+        for field in dataclasses.fields(kind):
+            parts += ["", *_example_key(field)]
+    return "\n".join(parts) + "\n"
+
+
+def _example_key(field: dataclasses.Field[Any]) -> list[str]:
+    metadata = field.metadata
+    bounds = ""
+    if metadata["choices"]:
+        bounds = f" One of: {', '.join(metadata['choices'])}."
+    elif metadata["minimum"] is not None:
+        bounds = f" From {metadata['minimum']} to {metadata['maximum']}."
+    comment = textwrap.wrap(metadata["help"] + bounds, 108, initial_indent="# ", subsequent_indent="# ")
+    line = f"{field.name} = {_toml(metadata['sample'])}"
+    return [*comment, line if metadata["required"] else f"#{line}"]
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return json.dumps(str(value) if isinstance(value, Path) else value)

@@ -1,0 +1,186 @@
+"""The life of a delivery: an order to send, and how far it got. Data and pure transitions, no I/O.
+
+::
+
+    draft ──order──▶ queued ──attempt──▶ sending ──┬─▶ sent      some recipient's server took it
+                       ▲  │                        ├─▶ queued    some recipient is to be tried again
+                       │  └─cancel─▶ canceled      └─▶ failed    refused for every recipient
+                       └── order ────── canceled and failed messages are drafts again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from gateway.errors import GatewayError, RemoteError
+
+
+class DeliveryState(StrEnum):
+    """Where an order stands."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+class RecipientState(StrEnum):
+    """What became of one recipient."""
+
+    QUEUED = "queued"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A server's last word on one recipient (RFC 5321 §4.2): code and printable text."""
+
+    code: int
+    text: str
+
+    @property
+    def state(self) -> RecipientState:
+        """2yz accepts, 4yz asks to come back, all else refuses."""
+        by_class = {2: RecipientState.ACCEPTED, 4: RecipientState.QUEUED}
+        return by_class.get(self.code // 100, RecipientState.REJECTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One address of the envelope, with the last answer of the server for it."""
+
+    address: str
+    state: RecipientState = RecipientState.QUEUED
+    smtp_code: int | None = None
+    smtp_reply: str | None = None
+
+    @property
+    def told(self) -> str:
+        """The server's answer in one line."""
+        return f"{self.address}: {self.smtp_code or ''} {self.smtp_reply or ''}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An order to send, and how far it got.
+
+    ``due_at`` is when a worker shall look at it next: the next attempt, the end of a running attempt's lease, or
+    the next try to file the sent copy; None when nothing is left to do. ``copy_due`` tells that the sent copy has
+    still to be filed, ``copy_attempts`` how often that was tried.
+    """
+
+    state: DeliveryState
+    ordered_at: datetime
+    due_at: datetime | None
+    recipients: Sequence[Recipient]
+    send_at: datetime | None = None
+    attempts: int = 0
+    last_error: str | None = None
+    copy_due: bool = False
+    copy_attempts: int = 0
+
+    @property
+    def open_recipients(self) -> list[str]:
+        """The addresses that no server has decided on."""
+        return [r.address for r in self.recipients if r.state is RecipientState.QUEUED]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """When to try again, and when to stop trying."""
+
+    now: datetime
+    retry_in: timedelta
+    give_up_after: timedelta
+
+    def next_try(self, delivery: Delivery) -> datetime | None:
+        """Return when to try again; None when the order has waited long enough (RFC 5321 §4.5.4.1)."""
+        started = max(delivery.ordered_at, delivery.send_at or delivery.ordered_at)
+        at = self.now + self.retry_in
+        return at if at - started <= self.give_up_after else None
+
+
+def order(recipients: Sequence[str], now: datetime, send_at: datetime | None) -> Delivery:
+    """Return a new order; a ``send_at`` in the past means now."""
+    return Delivery(
+        state=DeliveryState.QUEUED,
+        ordered_at=now,
+        due_at=max(now, send_at or now),
+        recipients=tuple(Recipient(address) for address in recipients),
+        send_at=send_at,
+    )
+
+
+def after_replies(
+    delivery: Delivery, replies: Mapping[str, Reply], patience: Patience, *, files_copy: bool
+) -> Delivery:
+    """Return the delivery after an attempt in which the server decided per recipient."""
+    recipients = tuple(
+        replace(r, state=reply.state, smtp_code=reply.code, smtp_reply=reply.text)
+        if (reply := replies.get(r.address)) and r.state is RecipientState.QUEUED
+        else r
+        for r in delivery.recipients
+    )
+    return _settled(replace(delivery, recipients=recipients), patience, files_copy=files_copy)
+
+
+def after_error(delivery: Delivery, error: GatewayError, patience: Patience, *, files_copy: bool) -> Delivery:
+    """Return the delivery after an attempt that failed as a whole: temporarily, or for all who are left."""
+    code, reply = (error.code, error.reply or str(error)) if isinstance(error, RemoteError) else (None, str(error))
+    state = RecipientState.QUEUED if error.temporary else RecipientState.REJECTED
+    recipients = tuple(
+        replace(r, state=state, smtp_code=code, smtp_reply=reply) if r.state is RecipientState.QUEUED else r
+        for r in delivery.recipients
+    )
+    return _settled(replace(delivery, recipients=recipients), patience, files_copy=files_copy, because=str(error))
+
+
+def _settled(delivery: Delivery, patience: Patience, *, files_copy: bool, because: str | None = None) -> Delivery:
+    """Derive the state of the order from those of its recipients; give up when it has waited long enough."""
+    if delivery.open_recipients:
+        at = patience.next_try(delivery)
+        if at is not None:
+            waiting = [r for r in delivery.recipients if r.state is RecipientState.QUEUED]
+            return replace(
+                delivery,
+                state=DeliveryState.QUEUED,
+                due_at=at,
+                last_error=because or "; ".join(r.told for r in waiting),
+            )
+        delivery = replace(delivery, recipients=tuple(_given_up(r) for r in delivery.recipients))
+    if any(r.state is RecipientState.ACCEPTED for r in delivery.recipients):
+        return replace(delivery, state=DeliveryState.SENT, due_at=None, last_error=None, copy_due=files_copy)
+    return replace(
+        delivery,
+        state=DeliveryState.FAILED,
+        due_at=None,
+        last_error=because or "; ".join(r.told for r in delivery.recipients),
+    )
+
+
+def _given_up(recipient: Recipient) -> Recipient:
+    if recipient.state is not RecipientState.QUEUED:
+        return recipient
+    reply = f"Given up: no server took it in time. Last answer: {recipient.smtp_reply or 'none'}"
+    return replace(recipient, state=RecipientState.REJECTED, smtp_reply=reply)
+
+
+def copy_filed(delivery: Delivery) -> Delivery:
+    """Return the delivery after its copy was filed: nothing is left to do."""
+    return replace(delivery, copy_due=False, due_at=None, last_error=None)
+
+
+def copy_failed(delivery: Delivery, error: GatewayError, patience: Patience) -> Delivery:
+    """Return the delivery after its copy could not be filed. It stays sent, and filing is tried again."""
+    at = patience.next_try(delivery)
+    return replace(
+        delivery,
+        copy_due=at is not None,
+        due_at=at,
+        last_error=f"Sent, but no copy could be put into the Sent folder: {error}",
+    )

@@ -1,0 +1,37 @@
+"""Which servers an identity stands for, and which adapters speak to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gateway.identity import Endpoint, IdentityType, UserIdentity, endpoint
+from gateway.ports import Identities, Mailbox, Outside, Submitter
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The way out of one identity and, where its protocol keeps mail, its mailbox."""
+
+    submitter: Submitter
+    outgoing: Endpoint
+    mailbox: Mailbox | None = None
+    incoming: Endpoint | None = None
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Finds the route of an identity: the relay for local ones, their own servers for remote ones."""
+
+    identities: Identities
+    outside: Outside
+
+    async def of(self, identity: UserIdentity) -> Route:
+        """Return the route, credentials included. Raises NotFound (deleted meanwhile), Invalid (no server)."""
+        if identity.type is IdentityType.LOCAL:
+            return Route(self.outside.adapters["smtp"].submitter, self.outside.relay)
+        adapter = self.outside.adapters[identity.protocol]
+        credentials = await self.identities.credentials(identity.user_id, identity.identity_id)
+        outgoing = endpoint(identity.infos, credentials, "out")
+        if adapter.mailbox is None:
+            return Route(adapter.submitter, outgoing)
+        return Route(adapter.submitter, outgoing, adapter.mailbox, endpoint(identity.infos, credentials, "in"))

@@ -1,0 +1,241 @@
+"""Sending: order, attempt, record.
+
+Ordering, before the client is answered: 1. the draft must name a usable identity and a recipient; 2. its RFC 5322
+bytes and its Message-ID are fixed and stored; 3. one atomic write turns the draft, if nobody changed it meanwhile,
+into an order. From here on the message will be sent, whoever dies.
+
+An attempt, by any worker that claimed the order: 1. find the identity's route; 2. offer the stored bytes, less Bcc,
+to its server for the recipients still open; 3. record what the server said; 4. where the protocol keeps mail, file
+the copy in Sent, apart from the sending: that it fails never makes the message unsent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from gateway import delivery as transitions
+from gateway import mime, retry
+from gateway.address import ascii_mailbox
+from gateway.compose import with_sender
+from gateway.config import DeliverySection
+from gateway.delivery import Delivery, DeliveryState, Patience
+from gateway.errors import Conflict, GatewayError, Invalid, NotFound, Refused, Unavailable
+from gateway.identity import IdentityStatus, UserIdentity
+from gateway.message import Message
+from gateway.ports import Clock, Envelope, Identities, Messages, Meter, Raws
+from gateway.route import Route, Routing
+
+logger = logging.getLogger(__name__)
+
+_ORDER_TRIES = 5
+_WATCH_S = 0.25  # between looks at an order that a worker of another process may have
+
+
+class Outcomes:
+    """Tells those who wait for an order, in this process, what became of it."""
+
+    def __init__(self) -> None:
+        self._waiting: defaultdict[str, set[asyncio.Future[Message]]] = defaultdict(set)
+
+    def tell(self, message: Message) -> None:
+        """Wake all who wait for that message."""
+        for future in self._waiting.pop(message.message_id, ()):
+            if not future.done():
+                future.set_result(message)
+
+    async def wait(self, message_id: str, timeout: float) -> Message | None:  # noqa: ASYNC109 - it is an answer
+        """Return the message as soon as its delivery is recorded here; None after ``timeout`` seconds."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[message_id].add(future)
+        try:
+            return await asyncio.wait_for(future, timeout)
+        except TimeoutError:
+            return None
+        finally:
+            if waiting := self._waiting.get(message_id):
+                waiting.discard(future)
+                if not waiting:
+                    del self._waiting[message_id]
+
+
+@dataclass(frozen=True)
+class Send:
+    """The life of a delivery."""
+
+    messages: Messages
+    identities: Identities
+    raws: Raws
+    routing: Routing
+    settings: DeliverySection
+    clock: Clock
+    meter: Meter
+    wake: Callable[[], None]
+    chance: Callable[[], float] = random.random
+    outcomes: Outcomes = field(default_factory=Outcomes)
+
+    # -- ordering ------------------------------------------------------------------------------------------------
+
+    async def order(self, user_id: str, message_id: str, send_at: datetime | None = None) -> Message:
+        """Order the sending; return the message with the state reached. An order that stands is not changed.
+
+        Raises NotFound; Invalid (no recipient, no usable identity); Conflict (the draft keeps changing).
+        """
+        for _ in range(_ORDER_TRIES):
+            message = await self.messages.get(user_id, message_id)
+            if not message.is_draft:
+                return message
+            ordered = await self._fix(message, await self._sender(message), send_at)
+            if await self.messages.order(ordered):
+                self.wake()
+                return ordered
+        raise Conflict("The draft is being changed. Send it when that is done.")
+
+    async def _sender(self, message: Message) -> UserIdentity:
+        try:
+            identity = await self.identities.get(message.user_id, message.identity_id)
+        except NotFound as error:
+            raise Invalid(
+                "The identity of this draft is deleted. Choose another.",
+                {"user_identities.0": ["This identity is deleted."]},
+            ) from error
+        if identity.status is not IdentityStatus.ACTIVE:
+            raise Invalid(
+                "The identity of this draft is inactive. Make it active, or choose another.",
+                {"user_identities.0": ["This identity is inactive."]},
+            )
+        return identity
+
+    async def _fix(self, message: Message, sender: UserIdentity, send_at: datetime | None) -> Message:
+        """Return the message as ordered, its bytes stored under a new id."""
+        recipients = message.envelope_recipients
+        if not recipients:
+            raise Invalid("The draft has no recipient.", {"participants": ["Add a To, Cc or Bcc."]})
+        now = self.clock()
+        message = replace(
+            message,
+            participants=with_sender(message.participants, sender),
+            date=now,
+            internet_message_id=mime.new_message_id(sender.identifier),
+            raw_msg_id=str(uuid4()),
+            delivery=transitions.order(recipients, now, send_at),
+        )
+        await self.raws.put(message.user_id, message.raw_msg_id or "", mime.build(message))
+        return message
+
+    async def wait(self, message: Message) -> Message:
+        """Return the message when its outcome is known or will not be for a while, at the latest after wait_s."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.settings.wait_s
+        while (left := deadline - loop.time()) > 0 and not self._rests(message, left):
+            told = await self.outcomes.wait(message.message_id, min(left, _WATCH_S))
+            message = told or await self.messages.get(message.user_id, message.message_id)
+        return message
+
+    def _rests(self, message: Message, seconds: float) -> bool:
+        """True when nothing will happen to the order in that time."""
+        delivery = message.delivery
+        if delivery is None or delivery.state not in (DeliveryState.QUEUED, DeliveryState.SENDING):
+            return True
+        later = self.clock() + timedelta(seconds=seconds)
+        return delivery.state is DeliveryState.QUEUED and delivery.due_at is not None and delivery.due_at > later
+
+    # -- attempts ------------------------------------------------------------------------------------------------
+
+    async def run(self, owner: str, message: Message) -> None:
+        """Do what is due for a claimed message. Raises Unavailable; then the lease returns it."""
+        if message.delivery is None:
+            return
+        if message.delivery.state is DeliveryState.SENT:
+            await self._file_copy(owner, message)
+            return
+        started = time.monotonic()
+        identity, after = await self._attempt(message, message.delivery)
+        message = replace(message, delivery=after)
+        kept = await self.messages.record(owner, message, keep=after.copy_due)
+        self._report(message, identity, time.monotonic() - started, outcome=after.state if kept else "lost")
+        if kept:
+            self.outcomes.tell(message)
+        if kept and after.copy_due:
+            await self._file_copy(owner, message)
+
+    def _report(self, message: Message, identity: UserIdentity | None, seconds: float, outcome: str) -> None:
+        self.meter.attempt(identity.protocol if identity else "none", outcome, seconds)
+        logger.info(
+            "attempt to send",
+            extra={"message_id": message.message_id, "outcome": outcome, "ms": round(seconds * 1000)},
+        )
+
+    async def _attempt(self, message: Message, delivery: Delivery) -> tuple[UserIdentity | None, Delivery]:
+        """Offer the message to its server; return what the delivery is after that."""
+        identity, route = None, None
+        try:
+            identity = await self.identities.get(message.user_id, message.identity_id)
+            route = await self.routing.of(identity)
+            raw = await self.raws.get(message.user_id, message.raw_msg_id or "")
+            envelope = _envelope(message, identity, delivery)
+            replies = await route.submitter.submit(route.outgoing, envelope, mime.without_bcc(raw))
+        except Unavailable:
+            raise
+        except NotFound:
+            error: GatewayError = Refused("The identity of this message is deleted.")
+        except GatewayError as failure:
+            error = failure
+        except Exception:
+            # An unknown failure counts as temporary: no order may be lost to a fault of ours.
+            logger.exception("attempt to send failed unexpectedly", extra={"message_id": message.message_id})
+            error = Unavailable("An internal error; it will be tried again.")
+        else:
+            files_copy = route.mailbox is not None
+            patience = self._patience(delivery.attempts)
+            return identity, transitions.after_replies(delivery, replies, patience, files_copy=files_copy)
+        files_copy = route is not None and route.mailbox is not None
+        patience = self._patience(delivery.attempts)
+        return identity, transitions.after_error(delivery, error, patience, files_copy=files_copy)
+
+    def _patience(self, attempts: int) -> Patience:
+        return Patience(
+            now=self.clock(),
+            retry_in=retry.delay(max(1, attempts), self.chance()),
+            give_up_after=timedelta(seconds=self.settings.give_up_after_s),
+        )
+
+    async def _file_copy(self, owner: str, message: Message) -> None:
+        delivery = message.delivery
+        if delivery is None:
+            return
+        try:
+            route = await self._mailbox_route(message)
+            if route.mailbox and route.incoming:
+                raw = await self.raws.get(message.user_id, message.raw_msg_id or "")
+                await route.mailbox.file_sent(route.incoming, raw, message.date or self.clock())
+        except Unavailable:
+            raise
+        except GatewayError as error:
+            logger.warning("sent copy not filed", extra={"message_id": message.message_id, "error": str(error)})
+            after = transitions.copy_failed(delivery, error, self._patience(delivery.copy_attempts))
+        else:
+            after = transitions.copy_filed(delivery)
+        message = replace(message, delivery=after)
+        if await self.messages.record(owner, message):
+            self.outcomes.tell(message)
+
+    async def _mailbox_route(self, message: Message) -> Route:
+        identity = await self.identities.get(message.user_id, message.identity_id)
+        return await self.routing.of(identity)
+
+
+def _envelope(message: Message, identity: UserIdentity, delivery: Delivery) -> Envelope:
+    """The sender is the identity; the recipients are those whom no server has decided on yet."""
+    return Envelope(
+        sender=identity.identifier,
+        recipients=delivery.open_recipients,
+        smtputf8=mime.needs_smtputf8(message) or not ascii_mailbox(identity.identifier).isascii(),
+    )

@@ -1,0 +1,144 @@
+"""The workers' loop: claim due work, run it, keep its leases alive, stop cleanly.
+
+Everything that must happen is a document with a time at which it is due. A worker takes a batch of due ones for
+itself until a lease ends, runs them side by side, and renews the leases while they run. A worker that dies stops
+renewing, and another takes over. Nothing is kept in memory that is not in the database too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Generic, Protocol, TypeVar
+from uuid import uuid4
+
+from gateway.errors import Unavailable
+from gateway.ports import Clock
+
+logger = logging.getLogger(__name__)
+
+Work = TypeVar("Work")
+Given_co = TypeVar("Given_co", covariant=True)
+Taken_contra = TypeVar("Taken_contra", contravariant=True)
+
+LEASE = timedelta(seconds=60)
+_RENEWALS_PER_LEASE = 3
+_DATABASE_PAUSE_S = 1.0
+
+
+class Queue(Protocol[Given_co]):
+    """Where the work lies. Every method raises Unavailable when the database does not answer."""
+
+    async def claim(self, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Given_co]:
+        """Take up to ``limit`` due pieces for the owner until ``now + lease``."""
+
+    async def renew(self, owners: Collection[str], until: datetime) -> None:
+        """Extend the leases of all that these owners hold."""
+
+    async def release(self, owners: Collection[str], now: datetime) -> None:
+        """Hand back all that these owners still hold, due at once."""
+
+
+class Runner(Protocol[Taken_contra]):
+    """Does one piece of work."""
+
+    async def run(self, owner: str, work: Taken_contra, /) -> None:
+        """Run it and record the outcome. Raises Unavailable when the database does not answer."""
+
+
+class Worker(Generic[Work]):
+    """Runs due work, at most ``concurrency`` pieces at once, until stopped."""
+
+    def __init__(
+        self, queue: Queue[Work], runner: Runner[Work], *, concurrency: int, poll_s: float, clock: Clock
+    ) -> None:
+        self._queue = queue
+        self._runner = runner
+        self._concurrency = concurrency
+        self._poll_s = poll_s
+        self._clock = clock
+        self._running: dict[asyncio.Task[None], str] = {}
+        self._loops: list[asyncio.Task[None]] = []
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look for due work now rather than at the next poll."""
+        self._wake.set()
+
+    @property
+    def alive(self) -> bool:
+        """True while the loops run."""
+        return bool(self._loops) and not any(loop.done() for loop in self._loops)
+
+    def start(self) -> None:
+        """Start the loops."""
+        self._loops = [asyncio.create_task(self._claim_loop()), asyncio.create_task(self._renew_loop())]
+
+    async def stop(self, grace_s: float) -> None:
+        """Claim nothing more, let what runs finish for ``grace_s`` seconds, hand back the rest."""
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        if self._running:
+            await asyncio.wait(list(self._running), timeout=grace_s)
+        unfinished, owners = list(self._running), set(self._running.values())
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
+        try:
+            await self._queue.release(owners, self._clock())
+        except Unavailable as error:
+            logger.warning("work not handed back; its lease will return it", extra={"error": str(error)})
+
+    async def _claim_loop(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                claimed = await self._claim()
+            except Unavailable as error:
+                logger.warning("waiting for the database", extra={"error": str(error)})
+                await asyncio.sleep(_DATABASE_PAUSE_S)
+                continue
+            if not claimed:
+                await self._sleep()
+
+    async def _claim(self) -> bool:
+        """Start as much due work as there is room for; True when there may be more at once."""
+        room = self._concurrency - len(self._running)
+        if room <= 0:
+            await asyncio.wait(list(self._running), return_when=asyncio.FIRST_COMPLETED)
+            return True
+        # An owner of its own for every claim: a piece whose lease ran out is claimed under another name, even by
+        # this worker, and what the first run would still record of it is refused.
+        owner = str(uuid4())
+        claimed = await self._queue.claim(owner, self._clock(), LEASE, room)
+        for work in claimed:
+            task = asyncio.create_task(self._run(owner, work))
+            self._running[task] = owner
+            task.add_done_callback(self._running.pop)
+        return len(claimed) == room
+
+    async def _run(self, owner: str, work: Work) -> None:
+        try:
+            await self._runner.run(owner, work)
+        except Unavailable as error:
+            logger.warning("outcome not recorded; the lease will return the work", extra={"error": str(error)})
+        except Exception:
+            logger.exception("work failed unexpectedly; its lease will return it")
+
+    async def _sleep(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), self._poll_s)
+
+    async def _renew_loop(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE.total_seconds() / _RENEWALS_PER_LEASE)
+            if not self._running:
+                continue
+            try:
+                await self._queue.renew(set(self._running.values()), self._clock() + LEASE)
+            except Unavailable as error:
+                logger.warning("leases not renewed", extra={"error": str(error)})
