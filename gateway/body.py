@@ -8,8 +8,9 @@ from html.parser import HTMLParser
 _EXCERPT_LENGTH = 200
 _SPACE = re.compile(r"[^\S\n]+")
 _BLOCKS = frozenset({
-    "address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "footer", "form", "h1", "h2", "h3",
-    "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre", "section", "table", "td", "th", "tr", "ul",
+    "address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "footer", "form", "h1", "h2",
+    "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre", "section", "table", "td", "th",
+    "tr", "ul",
 })  # fmt: skip
 _UNSEEN = frozenset({"head", "script", "style", "template", "title"})
 

@@ -72,7 +72,7 @@ class ServerSection:
     host: str = _key("127.0.0.1", "Address to listen on; put a TLS-terminating proxy in front of others.")
     port: int = _key(8080, "TCP port to listen on; 0 takes a free one.", minimum=0, maximum=65535)
     max_body_bytes: int = _key(
-        1_048_576, "Largest request body in bytes; a larger one is answered 413.", minimum=1024, maximum=2**30
+        1_048_576, "Largest request body in bytes; a larger one is answered 413.", minimum=1024, maximum=4_194_304
     )
 
 

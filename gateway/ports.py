@@ -120,8 +120,8 @@ class Messages(Protocol):
         the attempt that begins with the claim is counted.
         """
 
-    async def renew(self, owners: Collection[str], until: datetime) -> None:
-        """Extend the leases of all that these owners hold."""
+    async def renew(self, held: Collection[tuple[str, Message]], until: datetime) -> None:
+        """Extend the leases of these messages, each if its owner still holds it."""
 
     async def record(self, owner: str, message: Message, *, keep: bool = False) -> bool:
         """Store ``message.delivery``, if the owner still holds the message; ``keep``: and goes on holding it.
@@ -129,8 +129,8 @@ class Messages(Protocol):
         False when the lease was lost: then another owner has it and nothing is changed.
         """
 
-    async def release(self, owners: Collection[str], now: datetime) -> None:
-        """Hand back all that these owners still hold, due at once."""
+    async def release(self, held: Collection[tuple[str, Message]], now: datetime) -> None:
+        """Hand these messages back, due at once, each if its owner still holds it."""
 
 
 class Raws(Protocol):

@@ -77,7 +77,7 @@ class Send:
     settings: DeliverySection
     clock: Clock
     meter: Meter
-    wake: Callable[[], None]
+    ordered: asyncio.Event
     chance: Callable[[], float] = random.random
     outcomes: Outcomes = field(default_factory=Outcomes)
 
@@ -94,7 +94,7 @@ class Send:
                 return message
             ordered = await self._fix(message, await self._sender(message), send_at)
             if await self.messages.order(ordered):
-                self.wake()
+                self.ordered.set()
                 return ordered
         raise Conflict("The draft is being changed. Send it when that is done.")
 
@@ -123,6 +123,7 @@ class Send:
             message,
             participants=with_sender(message.participants, sender),
             date=now,
+            date_sort=now,
             internet_message_id=mime.new_message_id(sender.identifier),
             raw_msg_id=str(uuid4()),
             delivery=transitions.order(recipients, now, send_at),

@@ -21,7 +21,6 @@ from gateway.ports import Clock
 logger = logging.getLogger(__name__)
 
 Work = TypeVar("Work")
-Given_co = TypeVar("Given_co", covariant=True)
 Taken_contra = TypeVar("Taken_contra", contravariant=True)
 
 LEASE = timedelta(seconds=60)
@@ -29,17 +28,17 @@ _RENEWALS_PER_LEASE = 3
 _DATABASE_PAUSE_S = 1.0
 
 
-class Queue(Protocol[Given_co]):
+class Queue(Protocol[Work]):
     """Where the work lies. Every method raises Unavailable when the database does not answer."""
 
-    async def claim(self, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Given_co]:
+    async def claim(self, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Work]:
         """Take up to ``limit`` due pieces for the owner until ``now + lease``."""
 
-    async def renew(self, owners: Collection[str], until: datetime) -> None:
-        """Extend the leases of all that these owners hold."""
+    async def renew(self, held: Collection[tuple[str, Work]], until: datetime) -> None:
+        """Extend the leases of these pieces, each if its owner still holds it."""
 
-    async def release(self, owners: Collection[str], now: datetime) -> None:
-        """Hand back all that these owners still hold, due at once."""
+    async def release(self, held: Collection[tuple[str, Work]], now: datetime) -> None:
+        """Hand these pieces back, due at once, each if its owner still holds it."""
 
 
 class Runner(Protocol[Taken_contra]):
@@ -53,20 +52,25 @@ class Worker(Generic[Work]):
     """Runs due work, at most ``concurrency`` pieces at once, until stopped."""
 
     def __init__(
-        self, queue: Queue[Work], runner: Runner[Work], *, concurrency: int, poll_s: float, clock: Clock
+        self,
+        queue: Queue[Work],
+        runner: Runner[Work],
+        *,
+        concurrency: int,
+        poll_s: float,
+        wake: asyncio.Event,
+        clock: Clock,
     ) -> None:
+        """``wake`` is set by those who make work in this process: then it is looked for at once."""
         self._queue = queue
         self._runner = runner
         self._concurrency = concurrency
         self._poll_s = poll_s
         self._clock = clock
-        self._running: dict[asyncio.Task[None], str] = {}
+        self._running: dict[asyncio.Task[None], tuple[str, Work]] = {}
         self._loops: list[asyncio.Task[None]] = []
-        self._wake = asyncio.Event()
-
-    def wake(self) -> None:
-        """Look for due work now rather than at the next poll."""
-        self._wake.set()
+        self._wake = wake
+        self._stopping = False
 
     @property
     def alive(self) -> bool:
@@ -79,22 +83,33 @@ class Worker(Generic[Work]):
 
     async def stop(self, grace_s: float) -> None:
         """Claim nothing more, let what runs finish for ``grace_s`` seconds, hand back the rest."""
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
-        if self._running:
-            await asyncio.wait(list(self._running), timeout=grace_s)
-        unfinished, owners = list(self._running), set(self._running.values())
+        deadline = asyncio.get_running_loop().time() + grace_s
+        self._stopping = True
+        self._wake.set()
+        await self._finish(self._loops[:1], deadline)
+        await self._finish(list(self._running), deadline, hand_back=True)
+        await self._finish(self._loops, deadline=0)
+
+    async def _finish(
+        self, tasks: Sequence[asyncio.Task[None]], deadline: float, *, hand_back: bool = False
+    ) -> None:
+        """Let tasks end until the deadline, then cancel them; ``hand_back``: and release what they worked on."""
+        if not tasks:
+            return
+        left = max(0.0, deadline - asyncio.get_running_loop().time())
+        _, unfinished = await asyncio.wait(tasks, timeout=left)
+        held = [self._running[task] for task in unfinished if task in self._running]
         for task in unfinished:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
-        try:
-            await self._queue.release(owners, self._clock())
-        except Unavailable as error:
-            logger.warning("work not handed back; its lease will return it", extra={"error": str(error)})
+        if hand_back and held:
+            try:
+                await self._queue.release(held, self._clock())
+            except Unavailable as error:
+                logger.warning("work not handed back; its lease will return it", extra={"error": str(error)})
 
     async def _claim_loop(self) -> None:
-        while True:
+        while not self._stopping:
             self._wake.clear()
             try:
                 claimed = await self._claim()
@@ -117,7 +132,7 @@ class Worker(Generic[Work]):
         claimed = await self._queue.claim(owner, self._clock(), LEASE, room)
         for work in claimed:
             task = asyncio.create_task(self._run(owner, work))
-            self._running[task] = owner
+            self._running[task] = (owner, work)
             task.add_done_callback(self._running.pop)
         return len(claimed) == room
 
@@ -139,6 +154,6 @@ class Worker(Generic[Work]):
             if not self._running:
                 continue
             try:
-                await self._queue.renew(set(self._running.values()), self._clock() + LEASE)
+                await self._queue.renew(list(self._running.values()), self._clock() + LEASE)
             except Unavailable as error:
                 logger.warning("leases not renewed", extra={"error": str(error)})

@@ -1,0 +1,1 @@
+"""MongoDB: one module per collection, indexes, credential encryption, the embedded server."""

@@ -1,0 +1,108 @@
+"""The aiohttp application: the operations, and what is done around every one of them.
+
+Around a request: 1. it gets an id, which its answer and its log lines carry; 2. errors become problem documents;
+3. it is logged and counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from importlib import resources
+from uuid import uuid4
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+from structlog.contextvars import bound_contextvars
+
+from api import problems
+from api.metrics import Metrics
+from api.routing import Operation, register
+from gateway.accounts import Accounts
+from gateway.errors import GatewayError
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._~+/=:@-]{1,128}")
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+_CONSOLE_FILES = {"index.html": "text/html", "console.css": "text/css"}
+_CONSOLE_POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+
+
+def build(
+    operations: Sequence[Operation], accounts: Accounts, metrics: Metrics, *, max_body_bytes: int
+) -> web.Application:
+    """Return the application, ready to be served."""
+    app = web.Application(middlewares=[_around(metrics)], client_max_size=max_body_bytes)
+    register(app, operations, accounts)
+    for name, content_type in _CONSOLE_FILES.items():
+        path = "/" if name == "index.html" else f"/{name}"
+        app.router.add_get(path, _console_file(name, content_type))
+    return app
+
+
+def _around(metrics: Metrics) -> Middleware:
+    @web.middleware
+    async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("X-Request-ID", "")
+        request_id = given if _SANE_REQUEST_ID.fullmatch(given) else str(uuid4())
+        started = time.monotonic()
+        with bound_contextvars(request_id=request_id), metrics.in_flight.track_inprogress():
+            response = await _answered(request, handler)
+            for name, value in {**_HEADERS, "X-Request-ID": request_id}.items():
+                response.headers.setdefault(name, value)
+            _report(request, response.status, time.monotonic() - started, metrics)
+        return response
+
+    return around
+
+
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except GatewayError as error:
+        if error.__cause__ is not None:
+            logger.info("request failed", extra={"error": str(error), "cause": repr(error.__cause__)})
+        return problems.of_error(error)
+    except web.HTTPException as error:
+        return problems.of_http_error(error)
+    except Exception:
+        logger.exception("request failed unexpectedly")
+        return problems.problem(
+            HTTPStatus.INTERNAL_SERVER_ERROR, "An internal error. The log has it under this X-Request-ID."
+        )
+
+
+def _report(request: web.Request, status: int, seconds: float, metrics: Metrics) -> None:
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource else "none"
+    method = request.method if resource else "any"
+    metrics.request(method, route, status, seconds)
+    logger.info(
+        "request",
+        extra={
+            "method": request.method,
+            "path": request.path,
+            "status": status,
+            "ms": round(seconds * 1000, 1),
+        },
+    )
+
+
+def _console_file(name: str, content_type: str) -> Handler:
+    content = resources.files("api.console").joinpath(name).read_bytes()
+
+    async def serve(_: web.Request) -> web.StreamResponse:
+        headers = {"Content-Security-Policy": _CONSOLE_POLICY, "Cache-Control": "no-cache"}
+        return web.Response(body=content, content_type=content_type, charset="utf-8", headers=headers)
+
+    return serve

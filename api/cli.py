@@ -1,0 +1,88 @@
+"""The command ``mail-gateway``.
+
+Exit codes: 0 done; 1 the command ran and what it was asked for failed; 2 wrong usage or wrong configuration; 3 the
+gateway cannot start, e.g. because its port is in use or its database does not answer.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import uvloop
+
+from api import log
+from api.main import serve as serve_gateway
+from gateway import config as configuration
+from gateway.errors import ConfigurationError, StartError
+
+_EXIT_CONFIGURATION = 2
+_EXIT_START = 3
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mail-identity-gateway", prog_name="mail-gateway")
+def main() -> None:
+    """One REST API in front of all the accounts from which a person sends mail."""
+
+
+@main.command()
+@click.option(
+    "-c",
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    envvar="MAIL_GATEWAY_CONFIG",
+    help="Configuration file, see config.example.toml. Without one, environment variables and defaults count.",
+)
+def serve(path: Path | None) -> None:
+    """Run the gateway until Ctrl-C or SIGTERM.
+
+    It stops within 10 seconds: requests and messages in flight are finished, or handed back to the queue.
+    """
+    with _errors_to_exit_codes():
+        settings = configuration.load(path, os.environ)
+    log.configure(settings.log)
+    _run(serve_gateway(settings))
+
+
+@main.command()
+@click.option("--port", default=8080, show_default=True, help="TCP port of the gateway; 0 takes a free one.")
+def demo(port: int) -> None:
+    """Run the gateway beside another mail provider, and print a walk through the main job.
+
+    Everything is real and on this machine only: MongoDB, an SMTP and an IMAP server. Nothing is kept after Ctrl-C.
+    """
+    from api.demo.walk import run_demo  # noqa: PLC0415 - its servers are in the extra 'demo'
+
+    _run(run_demo(port))
+
+
+@main.group()
+def config() -> None:
+    """Look at the configuration."""
+
+
+@config.command()
+def example() -> None:
+    """Print config.example.toml."""
+    click.echo(configuration.example(), nl=False)
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    with _errors_to_exit_codes():
+        uvloop.run(work)
+
+
+@contextmanager
+def _errors_to_exit_codes() -> Iterator[None]:
+    try:
+        yield
+    except StartError as error:
+        click.echo(f"mail-gateway: {error}", err=True)
+        sys.exit(_EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else _EXIT_START)

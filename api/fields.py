@@ -1,0 +1,123 @@
+"""Fields and schemas that the routes share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, validate
+
+from gateway.address import parse_mailbox
+
+_MAX_OFFSET = 1_000_000_000
+_MAX_LIMIT = 200
+_MAX_KEYS = 64
+_MAX_KEY = 128
+_MAX_VALUE_BYTES = 4096
+
+
+class StrictSchema(Schema):
+    """Refuses unknown properties by name; those of ``server_set`` are accepted and ignored."""
+
+    server_set: ClassVar[frozenset[str]] = frozenset()
+    error_messages = {"unknown": "There is no such property."}  # noqa: RUF012 - as marshmallow declares it
+
+    class Meta:
+        """Marshmallow's settings."""
+
+        unknown = RAISE
+
+    @pre_load
+    def drop_server_set(self, data: Any, **_: Any) -> Any:
+        """Leave out what the server sets by itself."""
+        if not isinstance(data, Mapping):
+            return data
+        return {key: value for key, value in data.items() if key not in self.server_set}
+
+
+class PageSchema(StrictSchema):
+    """``limit`` and ``offset`` of a list; a limit over 200 counts as 200."""
+
+    error_messages = {"unknown": "There is no such query parameter."}  # noqa: RUF012 - as above
+
+    limit = fields.Integer(load_default=50, validate=validate.Range(min=1))
+    offset = fields.Integer(load_default=0, validate=validate.Range(min=0, max=_MAX_OFFSET))
+
+
+def page_arguments(query: Mapping[str, Any]) -> dict[str, int]:
+    """Return ``limit`` and ``offset`` as Page takes them."""
+    return {"limit": min(query["limit"], _MAX_LIMIT), "offset": query["offset"]}
+
+
+class MailboxField(fields.String):
+    """A mail address (RFC 5321 §4.1.2, RFC 6531 §3.3), with its domain in Unicode."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        try:
+            return parse_mailbox(super()._deserialize(value, attr, data, **kwargs))
+        except ValueError as error:
+            if isinstance(error, ValidationError):
+                raise
+            raise ValidationError(str(error)) from error
+
+
+class IdentifierField(fields.String):
+    """A UUID in its one text form."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            if str(UUID(text)) == text:
+                return text
+        except ValueError:
+            pass
+        raise ValidationError("Must be a UUID in lower case, like 0189e0f4-2a3b-4c5d-8e9f-0a1b2c3d4e5f.")
+
+
+class Timestamp(fields.AwareDateTime):
+    """An RFC 3339 time with its offset, turned into UTC."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(format="iso", **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
+        moment: datetime = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return moment.astimezone(UTC)
+        except OverflowError as error:
+            raise ValidationError("Is beyond the years that can be stored.") from error
+
+
+class HeaderText(fields.String):
+    """Text that goes into a header: no line break and no NUL (RFC 5322 §2.2)."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if any(character in text for character in "\r\n\0"):
+            raise ValidationError("Must not hold a line break or a NUL character.")
+        return text
+
+
+class StringMap(fields.Dict):
+    """A map string → string of at most 64 keys, each value at most 4 KiB."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            keys=fields.String(validate=[validate.Length(min=1, max=_MAX_KEY), _without_nul]),
+            values=fields.String(validate=_fits),
+            validate=validate.Length(max=_MAX_KEYS),
+            **kwargs,
+        )
+
+
+def _without_nul(text: str) -> None:
+    if "\0" in text:
+        raise ValidationError("Must not hold a NUL character.")
+
+
+def _fits(text: str) -> None:
+    _without_nul(text)
+    if len(text.encode("utf-8")) > _MAX_VALUE_BYTES:
+        raise ValidationError("Must be at most 4 KiB long.")

@@ -1,0 +1,57 @@
+"""What the process counts, in Prometheus' text format."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """One registry a process; also the core's Meter."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._requests = Histogram(
+            "gateway_http_request_seconds",
+            "Time to answer a request, by route and status",
+            ["method", "route", "status"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._attempts = Histogram(
+            "gateway_delivery_attempt_seconds",
+            "Duration of attempts to send, by the identity's protocol and outcome",
+            ["protocol", "outcome"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._checks = Histogram(
+            "gateway_check_seconds",
+            "Duration of checks of identities, by protocol and outcome",
+            ["protocol", "outcome"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self.in_flight = Gauge(
+            "gateway_http_requests_in_flight", "Requests being answered", registry=self._registry
+        )
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count an answered request; ``route`` is the pattern, never a path with ids in it."""
+        self._requests.labels(method, route, str(status)).observe(seconds)
+
+    def attempt(self, protocol: str, outcome: str, seconds: float) -> None:
+        """Count one attempt to send."""
+        self._attempts.labels(protocol, outcome).observe(seconds)
+
+    def check(self, protocol: str, outcome: str, seconds: float) -> None:
+        """Count one check of an identity."""
+        self._checks.labels(protocol, outcome).observe(seconds)
+
+    def text(self) -> bytes:
+        """Return the exposition."""
+        return generate_latest(self._registry)

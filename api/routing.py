@@ -1,0 +1,159 @@
+"""What an operation of the REST API is, and how a request becomes a call of one.
+
+For every request in this order, so that of several faults the same one is always told: 1. who asks (401); 2. is
+there such a thing (404); 3. the body's media type (415), size (413), JSON (400) and schema (422); 4. the handler,
+with what the schemas made of body and query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, Protocol
+
+import orjson
+from aiohttp import web
+from marshmallow import Schema, ValidationError
+
+from api.auth import authenticate
+from gateway.accounts import Accounts
+from gateway.errors import Invalid, Malformed, RequestError, UnsupportedMedia
+
+_MEDIA_TYPES = ("application/json", "application/merge-patch+json")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, taken apart. ``user_id`` is empty on public operations."""
+
+    user_id: str
+    path: Mapping[str, str]
+    query: Mapping[str, Any]
+    body: Mapping[str, Any]
+    raw_body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler returns. ``body`` is JSON-serialisable, or bytes whose Content-Type is in ``headers``."""
+
+    body: Any = None
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Call], Awaitable[Answer]]
+Exists = Callable[[Call], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One verb on one path.
+
+    ``exists`` raises NotFound when the path names nothing; it is asked only before a fault of the body is told,
+    because the handler finds out by itself. ``etag`` lets clients revalidate the answer (RFC 9110 §8.8.3).
+    """
+
+    verb: str
+    paths: Sequence[str]
+    handler: Handler
+    summary: str
+    body: type[Schema] | None = None
+    query: type[Schema] | None = None
+    exists: Exists | None = None
+    public: bool = False
+    etag: bool = False
+
+
+class Routes(Protocol):
+    """A group of operations."""
+
+    def operations(self) -> Sequence[Operation]:
+        """Return them."""
+
+
+def register(app: web.Application, operations: Sequence[Operation], accounts: Accounts) -> None:
+    """Add the operations to the application."""
+    for operation in operations:
+        for path in operation.paths:
+            resource = app.router.add_resource(path)
+            endpoint = _endpoint(operation, accounts)
+            resource.add_route(operation.verb, endpoint)
+            if operation.verb == "GET":
+                resource.add_route("HEAD", endpoint)
+
+
+def _endpoint(operation: Operation, accounts: Accounts) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    body_schema = operation.body() if operation.body else None
+    query_schema = operation.query() if operation.query else None
+
+    async def endpoint(request: web.Request) -> web.StreamResponse:
+        user_id = ""
+        if not operation.public:
+            user_id = await authenticate(accounts, request.headers.get("Authorization"))
+        call = Call(user_id, request.match_info, {}, {}, {})
+        try:
+            raw_body = await _read_json(request) if body_schema else {}
+            body = _validated(body_schema, raw_body) if body_schema else {}
+            query = _validated(query_schema, dict(request.query)) if query_schema else {}
+        except (RequestError, web.HTTPRequestEntityTooLarge):
+            if operation.exists:
+                await operation.exists(call)
+            raise
+        answer = await operation.handler(Call(user_id, request.match_info, query, body, raw_body))
+        return _response(request, answer, etag=operation.etag)
+
+    return endpoint
+
+
+async def _read_json(request: web.Request) -> dict[str, Any]:
+    if request.content_type not in _MEDIA_TYPES:
+        raise UnsupportedMedia("Send the body as application/json.")
+    try:
+        document = orjson.loads(await request.read())
+    except orjson.JSONDecodeError as error:
+        raise Malformed(f"The body is not valid JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise Malformed("The body must be a JSON object.")
+    return document
+
+
+def _validated(schema: Schema, document: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        loaded: dict[str, Any] = schema.load(document)
+    except ValidationError as error:
+        messages = error.messages if isinstance(error.messages, dict) else {"": error.messages}
+        faults = dict(_flat(messages))
+        raise Invalid(f"The request breaks a rule: {', '.join(faults)}.", faults) from error
+    return loaded
+
+
+def _flat(messages: Mapping[Any, Any], path: str = "") -> list[tuple[str, list[str]]]:
+    """Return (dotted path, messages) pairs of marshmallow's nested error messages."""
+    flat: list[tuple[str, list[str]]] = []
+    for key, value in messages.items():
+        # Faults of a map's keys and values stand one level deeper than the map's own entries.
+        name = path if key in ("_schema", "value", "key") and path else f"{path}.{key}" if path else str(key)
+        if isinstance(value, Mapping):
+            flat += _flat(value, name)
+        else:
+            flat.append((name, [str(message) for message in value]))
+    return flat
+
+
+def _response(request: web.Request, answer: Answer, *, etag: bool) -> web.Response:
+    if answer.body is None:
+        return web.Response(status=answer.status, headers=answer.headers)
+    body = answer.body if isinstance(answer.body, bytes) else orjson.dumps(answer.body)
+    headers = {"Content-Type": "application/json", **answer.headers}
+    response = web.Response(status=answer.status, body=body, headers=headers)
+    if etag:
+        tag = blake2b(body, digest_size=12).hexdigest()
+        response.etag = tag
+        known = request.if_none_match or ()
+        if any(each.value in (tag, "*") for each in known):
+            response = web.Response(status=304)
+            response.etag = tag
+        response.headers["Cache-Control"] = "private, no-cache"
+    return response

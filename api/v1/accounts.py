@@ -1,0 +1,98 @@
+"""Accounts: register, sign in, who am I."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from marshmallow import fields, validate
+
+from api.fields import HeaderText, MailboxField, StrictSchema
+from api.routing import Answer, Call, Operation
+from gateway.accounts import Accounts
+from gateway.timestamp import rfc3339
+from gateway.user import Tokens, User
+
+
+class NewUserSchema(StrictSchema):
+    """A user to register."""
+
+    username = fields.String(required=True)
+    password = fields.String(required=True, load_only=True)
+    display_name = HeaderText(load_default=None, allow_none=True, validate=validate.Length(max=200))
+    recovery_email = MailboxField(load_default=None, allow_none=True)
+
+
+class SignInSchema(StrictSchema):
+    """Name and password."""
+
+    username = fields.String(required=True)
+    password = fields.String(required=True, load_only=True)
+
+
+class AccountRoutes:
+    """``/api/v1/users``, ``/api/v1/authentications``, ``/api/v1/me``."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+
+    def operations(self) -> Sequence[Operation]:
+        """Return the operations on accounts."""
+        return [
+            Operation(
+                verb="POST",
+                paths=["/api/v1/users"],
+                handler=self._register,
+                summary="Register a user; its first local identity comes with it",
+                body=NewUserSchema,
+                public=True,
+            ),
+            Operation(
+                verb="POST",
+                paths=["/api/v1/authentications"],
+                handler=self._sign_in,
+                summary="Sign in",
+                body=SignInSchema,
+                public=True,
+            ),
+            Operation(verb="GET", paths=["/api/v1/me"], handler=self._me, summary="The signed-in user", etag=True),
+        ]
+
+    async def _register(self, call: Call) -> Answer:
+        user = await self._accounts.register(
+            call.body["username"],
+            call.body["password"],
+            call.body["display_name"],
+            call.body["recovery_email"],
+        )
+        location = f"/api/v2/users/{user.user_id}"
+        return Answer({"location": location, "user_id": user.user_id}, 201, {"Location": location})
+
+    async def _sign_in(self, call: Call) -> Answer:
+        user, tokens = await self._accounts.sign_in(call.body["username"], call.body["password"])
+        return Answer(
+            {"username": user.username, "user_id": user.user_id, "tokens": self._tokens_json(tokens)},
+            headers={"Cache-Control": "no-store"},
+        )
+
+    def _tokens_json(self, tokens: Tokens) -> dict[str, Any]:
+        return {
+            "access_token": tokens.access_token,
+            "refresh_token": tokens.refresh_token,
+            "expires_in": self._accounts.settings.access_token_s,
+            "expires_at": rfc3339(tokens.expires_at),
+        }
+
+    async def _me(self, call: Call) -> Answer:
+        return Answer(user_json(await self._accounts.get(call.user_id)))
+
+
+def user_json(user: User) -> dict[str, Any]:
+    """Return a user as clients see it."""
+    return {
+        "user_id": user.user_id,
+        "username": user.username,
+        "display_name": user.display_name,
+        "recovery_email": user.recovery_email,
+        "date_insert": rfc3339(user.date_insert),
+    }

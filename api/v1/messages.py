@@ -1,0 +1,216 @@
+"""Messages: write a draft, send it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+import orjson
+from marshmallow import ValidationError, fields, validate, validates
+
+from api.fields import HeaderText, IdentifierField, MailboxField, StrictSchema, Timestamp
+from api.routing import Answer, Call, Operation
+from gateway.body import excerpt
+from gateway.compose import Compose, NewDraft
+from gateway.delivery import Delivery, DeliveryState
+from gateway.errors import Refused
+from gateway.message import PARTICIPANT_TYPES, Message, Participant
+from gateway.send import Send
+from gateway.timestamp import rfc3339
+
+_MAX_PARTICIPANTS = 1000
+_MAX_SUBJECT = 2000
+_IMPORTANCE = 10
+
+
+class ParticipantSchema(StrictSchema):
+    """One address in the header."""
+
+    address = MailboxField(required=True)
+    label = HeaderText(load_default="", allow_none=True, validate=validate.Length(max=200))
+    type = fields.String(required=True, validate=validate.OneOf(PARTICIPANT_TYPES))
+    protocol = fields.String(load_default="email", validate=validate.OneOf(["email"]))
+    contact_ids = fields.List(IdentifierField(), load_default=list, validate=validate.Length(max=100))
+
+
+class NewDraftSchema(StrictSchema):
+    """A draft to create."""
+
+    server_set = frozenset({
+        "user_id", "excerpt", "discussion_id", "external_references", "attachments", "date", "date_insert",
+        "date_sort", "is_answered", "is_draft", "is_unread", "is_received", "raw_msg_id", "type", "delivery",
+    })  # fmt: skip
+
+    message_id = IdentifierField(load_default=None, allow_none=True)
+    user_identities = fields.List(IdentifierField(), required=True, validate=validate.Length(equal=1))
+    subject = HeaderText(load_default="", validate=validate.Length(max=_MAX_SUBJECT))
+    body = fields.String(load_default="")
+    body_is_plain = fields.Boolean(load_default=True, truthy={True}, falsy={False})
+    participants = fields.List(
+        fields.Nested(ParticipantSchema), load_default=list, validate=validate.Length(max=_MAX_PARTICIPANTS)
+    )
+    importance_level = fields.Integer(
+        load_default=0, strict=True, validate=validate.Range(min=-_IMPORTANCE, max=_IMPORTANCE)
+    )
+
+    @validates("participants")
+    def one_sender(self, participants: Sequence[Mapping[str, Any]], **_: Any) -> None:
+        """RFC 5322 §3.6.2: Sender is a single mailbox."""
+        if sum(participant["type"] == "Sender" for participant in participants) > 1:
+            raise ValidationError("There can be one Sender only.")
+
+
+class SendParamsSchema(StrictSchema):
+    """When to send."""
+
+    send_at = Timestamp(load_default=None, allow_none=True)
+
+
+class MessageActionsSchema(StrictSchema):
+    """What to do with a message."""
+
+    actions = fields.List(
+        fields.String(validate=validate.OneOf(["send"])), required=True, validate=validate.Length(equal=1)
+    )
+    params = fields.Nested(SendParamsSchema, load_default=dict)
+
+
+class MessageRoutes:
+    """``/api/v1/messages`` with its second paths under ``/api/v2``, and ``/api/v1/raws``."""
+
+    def __init__(self, compose: Compose, send: Send) -> None:
+        self._compose = compose
+        self._send = send
+
+    def operations(self) -> Sequence[Operation]:
+        """Return the operations on one message."""
+        one = [f"/api/{version}/messages/{{message_id}}" for version in ("v1", "v2")]
+        return [
+            Operation(
+                verb="POST",
+                paths=["/api/v1/messages"],
+                handler=self._create,
+                summary="Create a draft on behalf of one identity",
+                body=NewDraftSchema,
+            ),
+            Operation(verb="GET", paths=one, handler=self._get, summary="One message", etag=True),
+            Operation(
+                verb="POST",
+                paths=[f"{path}/actions" for path in one],
+                handler=self._act,
+                summary="Send the draft",
+                body=MessageActionsSchema,
+                exists=self._message,
+            ),
+            Operation(
+                verb="GET",
+                paths=["/api/v1/raws/{raw_msg_id}"],
+                handler=self._raw,
+                summary="The RFC 5322 bytes of an ordered message, the sender's own copy",
+                etag=True,
+            ),
+        ]
+
+    async def _create(self, call: Call) -> Answer:
+        message_id = await self._compose.create(call.user_id, _new_draft(call.body, call.raw_body))
+        location = f"/api/v1/messages/{message_id}"
+        return Answer({"location": location, "message_id": message_id}, 201, {"Location": location})
+
+    async def _message(self, call: Call) -> Message:
+        return await self._compose.get(call.user_id, call.path["message_id"])
+
+    async def _get(self, call: Call) -> Answer:
+        return Answer(message_json(await self._message(call)))
+
+    async def _act(self, call: Call) -> Answer:
+        send_at = call.body["params"].get("send_at")
+        ordered = await self._send.order(call.user_id, call.path["message_id"], send_at)
+        message = await self._send.wait(ordered)
+        delivery = message.delivery
+        if delivery and delivery.state is DeliveryState.FAILED:
+            raise Refused(delivery.last_error or "The message was refused.")
+        sent = delivery is not None and delivery.state is DeliveryState.SENT
+        return Answer(message_json(message), 200 if sent else 202)
+
+    async def _raw(self, call: Call) -> Answer:
+        raw = await self._compose.raw(call.user_id, call.path["raw_msg_id"])
+        return Answer(raw, headers={"Content-Type": "message/rfc822"})
+
+
+def _new_draft(body: Mapping[str, Any], raw_body: Mapping[str, Any]) -> NewDraft:
+    return NewDraft(
+        message_id=body["message_id"],
+        identity_id=body["user_identities"][0],
+        subject=body["subject"],
+        body=body["body"],
+        body_is_plain=body["body_is_plain"],
+        participants=[
+            Participant(each["address"], each["label"] or "", each["type"], each["contact_ids"])
+            for each in body["participants"]
+        ],
+        importance_level=body["importance_level"],
+        fingerprint=sha256(orjson.dumps(raw_body, option=orjson.OPT_SORT_KEYS)).hexdigest(),
+    )
+
+
+def message_json(message: Message) -> dict[str, Any]:
+    """Return a message as clients see it."""
+    return {
+        "message_id": message.message_id,
+        "user_id": message.user_id,
+        "user_identities": [message.identity_id],
+        "subject": message.subject,
+        "body": message.body,
+        "body_is_plain": message.body_is_plain,
+        "excerpt": excerpt(message.body, is_plain=message.body_is_plain),
+        "participants": [_participant_json(participant) for participant in message.participants],
+        "discussion_id": message.discussion_id,
+        "parent_id": None,
+        "external_references": {
+            "message_id": message.internet_message_id,
+            "parent_id": None,
+            "ancestors_ids": [],
+        },
+        "attachments": [],
+        "date": rfc3339(message.date) if message.date else None,
+        "date_insert": rfc3339(message.date_insert),
+        "date_sort": rfc3339(message.date_sort),
+        "importance_level": message.importance_level,
+        "is_answered": False,
+        "is_draft": message.is_draft,
+        "is_unread": False,
+        "is_received": False,
+        "raw_msg_id": message.raw_msg_id,
+        "type": "email",
+        "delivery": _delivery_json(message.delivery) if message.delivery else None,
+    }
+
+
+def _participant_json(participant: Participant) -> dict[str, Any]:
+    return {
+        "address": participant.address,
+        "label": participant.label,
+        "type": participant.type,
+        "protocol": "email",
+        "contact_ids": list(participant.contact_ids),
+    }
+
+
+def _delivery_json(delivery: Delivery) -> dict[str, Any]:
+    waits = delivery.state is DeliveryState.QUEUED and delivery.due_at is not None
+    return {
+        "state": delivery.state.value,
+        "attempts": delivery.attempts,
+        "next_attempt_at": rfc3339(delivery.due_at) if waits and delivery.due_at else None,
+        "send_at": rfc3339(delivery.send_at) if delivery.send_at else None,
+        "last_error": delivery.last_error,
+        "recipients": {
+            recipient.address: {
+                "state": recipient.state.value,
+                "smtp_code": recipient.smtp_code,
+                "smtp_reply": recipient.smtp_reply,
+            }
+            for recipient in delivery.recipients
+        },
+    }

@@ -1,0 +1,213 @@
+"""Messages with their deliveries: one document each.
+
+``delivery.due_at`` exists only while something is left to do, and ``delivery.owner`` only while a worker holds the
+message; a partial index over the former is the queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo.errors import DuplicateKeyError
+
+from gateway.delivery import Delivery, DeliveryState, Recipient, RecipientState
+from gateway.errors import NotFound
+from gateway.message import EDITABLE, Message, Participant
+from gateway.ports import MessageFilter, Page
+from storage.mongo import Document, Mongo, page_of, translating
+
+MESSAGES = "messages"
+INDEXES = {
+    MESSAGES: [
+        IndexModel([("user_id", ASCENDING), ("date_sort", DESCENDING), ("_id", ASCENDING)]),
+        IndexModel([("user_id", ASCENDING), ("discussion_id", ASCENDING), ("date_sort", DESCENDING)]),
+        IndexModel(
+            [("delivery.due_at", ASCENDING)], partialFilterExpression={"delivery.due_at": {"$type": "date"}}
+        ),
+    ]
+}
+_IS_SENT = {"$eq": ["$delivery.state", DeliveryState.SENT.value]}
+_IS_QUEUED = {"$eq": ["$delivery.state", DeliveryState.QUEUED.value]}
+
+
+class MongoMessages:
+    """The core's Messages."""
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._messages = mongo.collection(MESSAGES)
+
+    @translating
+    async def add(self, message: Message, fingerprint: str) -> str | None:
+        """Store a new message. Where the user has one of that id, change nothing and return its fingerprint."""
+        document = _to_document(message) | {"fingerprint": fingerprint}
+        try:
+            await self._messages.insert_one(document)
+        except DuplicateKeyError:
+            existing = await self._messages.find_one({"_id": document["_id"]}, {"fingerprint": 1})
+            return existing["fingerprint"] if existing else await self.add(message, fingerprint)
+        return None
+
+    @translating
+    async def get(self, user_id: str, message_id: str) -> Message:
+        """Return a message of the user. Raises NotFound."""
+        document = await self._messages.find_one({"_id": _key(user_id, message_id)})
+        if document is None:
+            raise NotFound("There is no such message.")
+        return _from_document(document)
+
+    @translating
+    async def list(self, user_id: str, where: MessageFilter, page: Page) -> tuple[int, Sequence[Message]]:
+        """Return how many messages there are and a page of them, newest ``date_sort`` first."""
+        query: Document = {"user_id": user_id}
+        if where.is_draft is not None:
+            query["delivery.state"] = {"$in" if where.is_draft else "$nin": list(EDITABLE)}
+        if where.discussion_id is not None:
+            query["discussion_id"] = where.discussion_id
+        if where.identity_id is not None:
+            query["identity_id"] = where.identity_id
+        order = [("date_sort", DESCENDING), ("_id", ASCENDING)]
+        total, documents = await page_of(self._messages, query, order, page)
+        return total, [_from_document(document) for document in documents]
+
+    @translating
+    async def order(self, message: Message) -> bool:
+        """Store an order if the draft is still of that version; True when it was."""
+        unchanged = {
+            "_id": _key(message.user_id, message.message_id),
+            "version": message.version,
+            "delivery.state": {"$in": list(EDITABLE)},
+        }
+        document = _to_document(message) | {"version": message.version + 1}
+        del document["_id"]
+        return (await self._messages.update_one(unchanged, {"$set": document})).modified_count == 1
+
+    # -- the queue -----------------------------------------------------------------------------------------------
+
+    @translating
+    async def claim(self, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Message]:
+        """Take up to ``limit`` due messages: find them, mark each atomically, read what was marked."""
+        due = {"delivery.due_at": {"$lte": now}}
+        found = await self._messages.find(due, {"_id": 1}).sort("delivery.due_at", ASCENDING).to_list(limit)
+        if not found:
+            return []
+        keys = [document["_id"] for document in found]
+        mark = {
+            "delivery.owner": owner,
+            "delivery.due_at": now + lease,
+            "delivery.state": {"$cond": [_IS_QUEUED, DeliveryState.SENDING.value, "$delivery.state"]},
+            "delivery.attempts": {"$add": ["$delivery.attempts", {"$cond": [_IS_SENT, 0, 1]}]},
+            "delivery.copy_attempts": {"$add": ["$delivery.copy_attempts", {"$cond": [_IS_SENT, 1, 0]}]},
+        }
+        await self._messages.update_many({"_id": {"$in": keys}, **due}, [{"$set": mark}])
+        mine = await self._messages.find({"_id": {"$in": keys}, "delivery.owner": owner}).to_list(limit)
+        return [_from_document(document) for document in mine]
+
+    @translating
+    async def renew(self, held: Collection[tuple[str, Message]], until: datetime) -> None:
+        """Extend the leases of these messages, each if its owner still holds it."""
+        await self._messages.update_many(_held(held), {"$set": {"delivery.due_at": until}})
+
+    @translating
+    async def record(self, owner: str, message: Message, *, keep: bool = False) -> bool:
+        """Store ``message.delivery``, if the owner still holds the message; ``keep``: and goes on holding it."""
+        if message.delivery is None:
+            raise ValueError("a message without an order has no delivery to record")
+        values = _delivery_to_document(message.delivery)
+        due_at = values.pop("due_at", None)
+        update: Document = {"$set": {f"delivery.{key}": value for key, value in values.items()}}
+        if not keep:
+            update["$unset"] = {"delivery.owner": ""}
+            if due_at is None:
+                update["$unset"]["delivery.due_at"] = ""
+            else:
+                update["$set"]["delivery.due_at"] = due_at
+        mine = {"_id": _key(message.user_id, message.message_id), "delivery.owner": owner}
+        return (await self._messages.update_one(mine, update)).matched_count == 1
+
+    @translating
+    async def release(self, held: Collection[tuple[str, Message]], now: datetime) -> None:
+        """Hand these messages back, due at once, each if its owner still holds it."""
+        queued = {"$cond": [_IS_SENT, DeliveryState.SENT.value, DeliveryState.QUEUED.value]}
+        handed_back = {"$set": {"delivery.state": queued, "delivery.due_at": now}}
+        await self._messages.update_many(_held(held), [handed_back, {"$unset": "delivery.owner"}])
+
+
+def _held(held: Collection[tuple[str, Message]]) -> Document:
+    return {
+        "_id": {"$in": [_key(message.user_id, message.message_id) for _, message in held]},
+        "delivery.owner": {"$in": list({owner for owner, _ in held})},
+    }
+
+
+def _key(user_id: str, message_id: str) -> str:
+    """Clients choose message ids, so they are unique within a user only."""
+    return f"{user_id}/{message_id}"
+
+
+def _to_document(message: Message) -> Document:
+    return {
+        "_id": _key(message.user_id, message.message_id),
+        "message_id": message.message_id,
+        "user_id": message.user_id,
+        "identity_id": message.identity_id,
+        "subject": message.subject,
+        "body": message.body,
+        "body_is_plain": message.body_is_plain,
+        "participants": [
+            {"address": p.address, "label": p.label, "type": p.type, "contact_ids": list(p.contact_ids)}
+            for p in message.participants
+        ],
+        "discussion_id": message.discussion_id,
+        "date_insert": message.date_insert,
+        "date_sort": message.date_sort,
+        "date": message.date,
+        "importance_level": message.importance_level,
+        "internet_message_id": message.internet_message_id,
+        "raw_msg_id": message.raw_msg_id,
+        "version": message.version,
+        "delivery": _delivery_to_document(message.delivery) if message.delivery else {"state": None},
+    }
+
+
+def _delivery_to_document(delivery: Delivery) -> Document:
+    document = asdict(delivery) | {"state": delivery.state.value}
+    document["recipients"] = [asdict(r) | {"state": r.state.value} for r in delivery.recipients]
+    if delivery.due_at is None:
+        del document["due_at"]
+    return document
+
+
+def _from_document(document: Mapping[str, Any]) -> Message:
+    return Message(
+        message_id=document["message_id"],
+        user_id=document["user_id"],
+        identity_id=document["identity_id"],
+        subject=document["subject"],
+        body=document["body"],
+        body_is_plain=document["body_is_plain"],
+        participants=[Participant(**participant) for participant in document["participants"]],
+        discussion_id=document["discussion_id"],
+        date_insert=document["date_insert"],
+        date_sort=document["date_sort"],
+        date=document["date"],
+        importance_level=document["importance_level"],
+        internet_message_id=document["internet_message_id"],
+        raw_msg_id=document["raw_msg_id"],
+        version=document["version"],
+        delivery=_delivery_from_document(document["delivery"]),
+    )
+
+
+def _delivery_from_document(document: Mapping[str, Any]) -> Delivery | None:
+    if document["state"] is None:
+        return None
+    values = {key: value for key, value in document.items() if key != "owner"}
+    values["state"] = DeliveryState(values["state"])
+    values["recipients"] = [
+        Recipient(**recipient | {"state": RecipientState(recipient["state"])}) for recipient in values["recipients"]
+    ]
+    return Delivery(**{"due_at": None, **values})
