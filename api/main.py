@@ -57,31 +57,47 @@ _WORK_GRACE_S = 4.0
 
 @dataclass(frozen=True)
 class Gateway:
-    """A running gateway: where it listens, and the use cases that the command line and the demo call directly."""
+    """A gateway at work: its application, and the use cases that the command line and the demo call directly."""
 
-    url: str
+    application: web.Application
     accounts: Accounts
     connect: Connect
 
 
 @asynccontextmanager
-async def running(config: Config) -> AsyncIterator[Gateway]:
-    """Start a gateway; stop it at the end. Raises StartError, with everything that was started stopped again."""
+async def running(config: Config) -> AsyncIterator[tuple[Gateway, str]]:
+    """Start a gateway and listen; stop it at the end. Yields it with its URL.
+
+    Raises StartError, with everything that was started stopped again.
+    """
     async with AsyncExitStack() as stack:
         listener = _bind(config.server)  # before a database is started: a second gateway is told at once
         stack.callback(listener.close)
+        gateway = await stack.enter_async_context(assembled(config))
+        runner = web.AppRunner(gateway.application, access_log=None, shutdown_timeout=_HTTP_GRACE_S)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.SockSite(runner, listener).start()
+        url = _url(listener)
+        logger.info("ready", extra={"url": url})
+        yield gateway, url
+        logger.info("stopping")
+
+
+@asynccontextmanager
+async def assembled(config: Config) -> AsyncIterator[Gateway]:
+    """Build everything and set the workers to work; stop them at the end. Raises StartError."""
+    async with AsyncExitStack() as stack:
         mongo = await _database(config.storage, stack)
         vault = await _vault(config.storage, mongo, stack)
         hasher = Argon2Hasher()
         stack.callback(hasher.close)
         metrics = Metrics()
-
-        network = Network(config.network)
         stored_identities = MongoIdentities(mongo, vault, system_clock)
         stored_messages = MongoMessages(mongo)
         raws = MongoRaws(mongo)
-        outside = Outside(registry.adapters(network, config.accounts.local_domain), relay=_relay(config.relay))
-        routing = Routing(stored_identities, outside)
+        adapters = registry.adapters(Network(config.network), config.accounts.local_domain)
+        routing = Routing(stored_identities, Outside(adapters, relay=_relay(config.relay)))
 
         accounts = Accounts(
             users=MongoUsers(mongo, stored_identities),
@@ -125,15 +141,7 @@ async def running(config: Config) -> AsyncIterator[Gateway]:
 
         sender.start()
         stack.push_async_callback(sender.stop, _WORK_GRACE_S)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=_HTTP_GRACE_S)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        await web.SockSite(runner, listener).start()
-
-        url = _url(listener)
-        logger.info("ready", extra={"url": url})
-        yield Gateway(url, accounts, connect)
-        logger.info("stopping")
+        yield Gateway(application, accounts, connect)
 
 
 async def serve(config: Config) -> None:

@@ -40,7 +40,9 @@ _UNAVAILABLE_CODES = frozenset({91, 189, 262, 10107, 11600, 11602, 13435, 13436,
 def is_unavailable(error: PyMongoError) -> bool:
     """True when the same operation may succeed later."""
     if isinstance(error, OperationFailure):
-        return error.timeout or error.code in _UNAVAILABLE_CODES
+        # A transaction that a restart or an election cut off says so by its label only.
+        cut_off = error.has_error_label("TransientTransactionError")
+        return error.timeout or cut_off or error.code in _UNAVAILABLE_CODES
     return error.timeout or isinstance(error, ConnectionFailure | AutoReconnect)
 
 

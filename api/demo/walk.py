@@ -126,11 +126,11 @@ async def demonstration(port: int) -> AsyncIterator[Demo]:
         async with Provider(Path(directory, "provider"), [_ME, _FRIEND]) as provider:
             settings = _configuration(Path(directory), port, provider)
             log.configure(settings.log)
-            async with running(settings) as gateway:
+            async with running(settings) as (gateway, url):
                 user = await gateway.accounts.register(_USERNAME, _PASSWORD, "Demo user", None)
                 _, tokens = await gateway.accounts.sign_in(_USERNAME, _PASSWORD)
                 identity = await gateway.connect.add_remote(user.user_id, _remote(provider))
-                yield Demo(gateway.url, provider, user.user_id, tokens.access_token, identity.identity_id)
+                yield Demo(url, provider, user.user_id, tokens.access_token, identity.identity_id)
 
 
 def _configuration(directory: Path, port: int, provider: Provider) -> Config:

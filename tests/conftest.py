@@ -1,0 +1,70 @@
+"""What the tests share: one real mongod, a database per test, another mail provider, certificates."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+import trustme
+import uvloop
+
+from api.demo.provider import Account, Provider
+from storage.embedded import EmbeddedMongod
+from storage.mongo import Mongo
+
+ME = Account("me@elsewhere.example", "mailbox-password")
+FRIEND = Account("friend@elsewhere.example", "friend-password")
+
+
+@pytest.fixture(scope="session")
+def event_loop_policy() -> uvloop.EventLoopPolicy:
+    """Run the tests on the loop that the product runs on."""
+    return uvloop.EventLoopPolicy()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedMongod]:
+    """One real mongod for the whole run."""
+    async with EmbeddedMongod(tmp_path_factory.mktemp("mongod")) as server:
+        yield server
+
+
+@pytest.fixture
+async def mongo(mongod: EmbeddedMongod) -> AsyncIterator[Mongo]:
+    """A fresh database, dropped after the test."""
+    database = Mongo(mongod.uri, f"test_{uuid4().hex}")
+    yield database
+    await database.client.drop_database(database.database.name)
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """A private certificate authority."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def ca_file(authority: trustme.CA) -> Iterator[Path]:
+    """Its certificate, as network.ca_file names it."""
+    with authority.cert_pem.tempfile() as path:
+        yield Path(path)
+
+
+@pytest.fixture(scope="session")
+def server_tls(authority: trustme.CA) -> ssl.SSLContext:
+    """The context of a server that proves to be localhost and 127.0.0.1."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+async def provider(tmp_path: Path) -> AsyncIterator[Provider]:
+    """Another provider, with the accounts ME and FRIEND, without TLS."""
+    async with Provider(tmp_path / "provider", [ME, FRIEND]) as servers:
+        yield servers
