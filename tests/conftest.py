@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
-import pytest_asyncio
 import trustme
 import uvloop
 
@@ -20,17 +21,21 @@ ME = Account("me@elsewhere.example", "mailbox-password")
 FRIEND = Account("friend@elsewhere.example", "friend-password")
 
 
-@pytest.fixture(scope="session")
-def event_loop_policy() -> uvloop.EventLoopPolicy:
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run the tests on the loop that the product runs on."""
-    return uvloop.EventLoopPolicy()
+    return {"uvloop": uvloop.new_event_loop}
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def mongod(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedMongod]:
-    """One real mongod for the whole run."""
-    async with EmbeddedMongod(tmp_path_factory.mktemp("mongod")) as server:
+@pytest.fixture(scope="session")
+def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedMongod]:
+    """One real mongod for the whole run, on a loop of its own: each test has another."""
+    directory = tmp_path_factory.mktemp("mongod")
+    server = EmbeddedMongod(directory)
+    with asyncio.Runner() as runner:
+        runner.run(server.start())
         yield server
+        runner.run(server.stop())
+    shutil.rmtree(directory)  # some 300 MB, of which pytest would keep three
 
 
 @pytest.fixture
@@ -63,8 +68,16 @@ def server_tls(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
+@pytest.fixture(scope="session")
+def client_tls(authority: trustme.CA) -> ssl.SSLContext:
+    """The context of a client that trusts the authority."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
 @pytest.fixture
-async def provider(tmp_path: Path) -> AsyncIterator[Provider]:
+async def provider() -> AsyncIterator[Provider]:
     """Another provider, with the accounts ME and FRIEND, without TLS."""
-    async with Provider(tmp_path / "provider", [ME, FRIEND]) as servers:
+    async with Provider([ME, FRIEND]) as servers:
         yield servers

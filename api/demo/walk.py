@@ -123,7 +123,7 @@ async def run_demo(port: int) -> None:
 async def demonstration(port: int) -> AsyncIterator[Demo]:
     """Start a gateway, another provider and a demo user; stop and forget them at the end. Raises StartError."""
     with tempfile.TemporaryDirectory(prefix="mail-gateway-demo-") as directory:
-        async with Provider(Path(directory, "provider"), [_ME, _FRIEND]) as provider:
+        async with Provider([_ME, _FRIEND]) as provider:
             settings = _configuration(Path(directory), port, provider)
             log.configure(settings.log)
             async with running(settings) as (gateway, url):

@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 import orjson
-from marshmallow import ValidationError, fields, validate, validates
+from marshmallow import ValidationError, fields, validate, validates_schema
 
 from api.fields import HeaderText, IdentifierField, MailboxField, StrictSchema, Timestamp
 from api.routing import Answer, Call, Operation
@@ -54,11 +54,11 @@ class NewDraftSchema(StrictSchema):
         load_default=0, strict=True, validate=validate.Range(min=-_IMPORTANCE, max=_IMPORTANCE)
     )
 
-    @validates("participants")
-    def one_sender(self, participants: Sequence[Mapping[str, Any]], **_: Any) -> None:
+    @validates_schema
+    def one_sender(self, data: Mapping[str, Any], **_: Any) -> None:
         """RFC 5322 §3.6.2: Sender is a single mailbox."""
-        if sum(participant["type"] == "Sender" for participant in participants) > 1:
-            raise ValidationError("There can be one Sender only.")
+        if sum(participant["type"] == "Sender" for participant in data["participants"]) > 1:
+            raise ValidationError("There can be one Sender only.", "participants")
 
 
 class SendParamsSchema(StrictSchema):

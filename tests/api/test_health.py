@@ -1,0 +1,41 @@
+"""What operators and their machines ask."""
+
+from __future__ import annotations
+
+from api.demo.provider import Provider
+from tests.client import Client
+
+
+async def test_healthz(api: Client) -> None:
+    """The process says that it lives, to anybody."""
+    assert (await api.get("/healthz")).json == {"status": "ok"}
+
+
+async def test_readyz(api: Client) -> None:
+    """A gateway whose database answers and whose workers are alive is ready."""
+    assert (await api.get("/readyz")).json == {"status": "ready"}
+
+
+async def test_metrics(user: Client, provider: Provider) -> None:
+    """Requests, attempts and checks are counted; ids and addresses are no labels."""
+    identity_id = await user.add_remote(provider)
+    await user.send(await user.draft(identity_id))
+    await user.post(f"/api/v2/identities/remotes/{identity_id}/actions", {"actions": ["check"]})
+    await user.get("/nothing/here")
+    reply = await user.get("/metrics")
+    assert reply.headers["Content-Type"].startswith("text/plain; version=")
+    text = reply.content.decode()
+    assert 'gateway_delivery_attempt_seconds_count{outcome="sent",protocol="imap"} 1.0' in text
+    assert 'gateway_check_seconds_count{outcome="ok",protocol="imap"} 1.0' in text
+    assert 'route="/api/v2/remotes/{identity_id}' not in text
+    assert 'gateway_http_request_seconds_count{method="any",route="none",status="404"} 1.0' in text
+    assert identity_id not in text
+    assert "elsewhere.example" not in text
+
+
+async def test_console(api: Client) -> None:
+    """The landing page asks nothing of other hosts."""
+    page = await api.get("/")
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert b"http" not in page.content.replace(b"http-equiv", b"")
+    assert (await api.get("/console.css")).headers["Content-Type"] == "text/css; charset=utf-8"
