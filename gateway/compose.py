@@ -87,7 +87,7 @@ class Compose:
         return await self.raws.get(user_id, raw_msg_id)
 
 
-def with_sender(participants: Sequence[Participant], identity: UserIdentity) -> list[Participant]:
+def with_sender(participants: Sequence[Participant], identity: UserIdentity) -> tuple[Participant, ...]:
     """Return the participants with From rebuilt from the identity: the backend owns it."""
     sender = Participant(identity.identifier, identity.display_name, "From")
-    return [sender, *(participant for participant in participants if participant.type != "From")]
+    return (sender, *(participant for participant in participants if participant.type != "From"))

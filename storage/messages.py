@@ -26,7 +26,7 @@ INDEXES = {
         IndexModel([("user_id", ASCENDING), ("date_sort", DESCENDING), ("_id", ASCENDING)]),
         IndexModel([("user_id", ASCENDING), ("discussion_id", ASCENDING), ("date_sort", DESCENDING)]),
         IndexModel(
-            [("delivery.due_at", ASCENDING)], partialFilterExpression={"delivery.due_at": {"$type": "date"}}
+            [("delivery.due_at", ASCENDING)], partialFilterExpression={"delivery.due_at": {"$exists": True}}
         ),
     ]
 }
@@ -189,7 +189,7 @@ def _from_document(document: Mapping[str, Any]) -> Message:
         subject=document["subject"],
         body=document["body"],
         body_is_plain=document["body_is_plain"],
-        participants=[Participant(**participant) for participant in document["participants"]],
+        participants=tuple(Participant(**participant) for participant in document["participants"]),
         discussion_id=document["discussion_id"],
         date_insert=document["date_insert"],
         date_sort=document["date_sort"],
@@ -207,7 +207,7 @@ def _delivery_from_document(document: Mapping[str, Any]) -> Delivery | None:
         return None
     values = {key: value for key, value in document.items() if key != "owner"}
     values["state"] = DeliveryState(values["state"])
-    values["recipients"] = [
+    values["recipients"] = tuple(
         Recipient(**recipient | {"state": RecipientState(recipient["state"])}) for recipient in values["recipients"]
-    ]
+    )
     return Delivery(**{"due_at": None, **values})
