@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -165,9 +166,13 @@ def _bind(settings: ServerSection) -> socket.socket:
         return socket.create_server((settings.host, settings.port), family=_family(settings.host))
     except OSError as error:
         raise StartError(
-            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror or error}. Stop what uses it,"
-            " or set server.port (GATEWAY_SERVER__PORT) to another."
+            f"Cannot listen on {settings.host} port {settings.port}: {_reason(error)}. Stop what uses it, or set"
+            " server.port (GATEWAY_SERVER__PORT) to another."
         ) from error
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def _family(host: str) -> socket.AddressFamily:

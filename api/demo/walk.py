@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import indent
 from typing import Any
 from uuid import uuid4
 
@@ -29,15 +28,6 @@ _FRIEND = Account("friend@elsewhere.example", "friend-password")
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One command of the walk: what it does, one line of shell, and what to look for in its output."""
-
-    title: str
-    command: str
-    look_for: str
-
-
-@dataclass(frozen=True, slots=True)
 class Demo:
     """A running demo."""
 
@@ -48,43 +38,31 @@ class Demo:
     identity_id: str
 
     @property
-    def walk(self) -> list[Step]:
-        """The main job, from the list of identities to the copy in Sent."""
+    def walk(self) -> list[tuple[str, str]]:
+        """The main job, from the sign-in to the copy in Sent: what each step does, and one line of shell."""
         draft = str(uuid4())
         remote = f"/api/v2/identities/remotes/{self.identity_id}"
         message = f"/api/v1/messages/{draft}"
+        sign_in = {"username": _USERNAME, "password": _PASSWORD}
         return [
-            Step(
+            (
                 "Sign in (this gives a new pair of tokens; the commands below use the one made at the start)",
-                self._curl("/api/v1/authentications", {"username": _USERNAME, "password": _PASSWORD}, public=True),
-                "access_token",
+                self._curl("/api/v1/authentications", sign_in, public=True),
             ),
-            Step("List the identities at other providers", self._curl("/api/v2/identities/remotes"), _ME.address),
-            Step(
+            ("List the identities at other providers", self._curl("/api/v2/identities/remotes")),
+            (
                 "Create a draft on behalf of that identity",
                 self._curl("/api/v1/messages", _draft(draft, self.identity_id)),
-                f'"message_id":"{draft}"',
             ),
-            Step(
-                "Send it",
-                self._curl(f"{message}/actions", {"actions": ["send"]}),
-                '"state":"sent"',
-            ),
-            Step(
-                "See it delivered: what the server said of each recipient",
-                self._curl(message),
-                '"state":"accepted"',
-            ),
-            Step(
-                "Read it in the friend's INBOX, over IMAP", self._imap(_FRIEND, "INBOX"), "Hello from the gateway"
-            ),
-            Step("Read the copy in one's own Sent, over IMAP", self._imap(_ME, "Sent"), "Hello from the gateway"),
-            Step(
+            ("Send it", self._curl(f"{message}/actions", {"actions": ["send"]})),
+            ("See it delivered: what the server said of each recipient", self._curl(message)),
+            ("Read it in the friend's INBOX, over IMAP", self._imap(_FRIEND, "INBOX")),
+            ("Read the copy in one's own Sent, over IMAP", self._imap(_ME, "Sent")),
+            (
                 "Check the account: connect and sign in at both of its servers",
                 self._curl(f"{remote}/actions", {"actions": ["check"]}),
-                '"lastsync":"20',
             ),
-            Step("See when it was last checked", self._curl(remote), '"last_check":"20'),
+            ("See when it was last checked", self._curl(remote)),
         ]
 
     def _curl(self, path: str, body: dict[str, Any] | None = None, *, public: bool = False) -> str:
@@ -167,10 +145,7 @@ def _remote(provider: Provider) -> NewRemote:
 
 def text(demo: Demo) -> str:
     """Return what the demo prints."""
-    steps = [
-        f"{number}. {step.title}:\n\n{indent(step.command, '   ')}\n"
-        for number, step in enumerate(demo.walk, start=1)
-    ]
+    steps = [f"{number}. {title}:\n\n   {command}\n" for number, (title, command) in enumerate(demo.walk, start=1)]
     return "\n".join(
         [
             f"The gateway runs at {demo.url} (open it in a browser for the console).",

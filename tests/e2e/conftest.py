@@ -1,0 +1,136 @@
+"""Gateways as processes of their own, run by the command that users run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import orjson
+import pytest
+
+COMMAND = str(Path(sys.executable).with_name("mail-gateway"))
+START_S = 60
+
+
+@dataclass
+class Process:
+    """A running ``mail-gateway``."""
+
+    child: asyncio.subprocess.Process
+    log: Path
+
+    async def stop(self, number: int = signal.SIGINT) -> int:
+        """Send a signal; return the exit code."""
+        if self.child.returncode is None:
+            self.child.send_signal(number)
+        async with asyncio.timeout(START_S):
+            return await self.child.wait()
+
+    def events(self) -> list[dict[str, object]]:
+        """Return what it has logged, line by line."""
+        return [orjson.loads(line) for line in self.log.read_bytes().splitlines() if line.startswith(b"{")]
+
+
+@asynccontextmanager
+async def mail_gateway(*arguments: str, log: Path, **environment: str) -> AsyncIterator[Process]:
+    """Run ``mail-gateway`` with these arguments; end it where the test did not."""
+    with log.open("ab") as stderr:
+        child = await asyncio.create_subprocess_exec(
+            COMMAND,
+            *arguments,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            env={"PATH": os.environ["PATH"], **environment},
+            start_new_session=True,
+        )
+    process = Process(child, log)
+    try:
+        yield process
+    finally:
+        if child.returncode is None:
+            await process.stop(signal.SIGTERM)
+        # The pipe's transport is closed by the loop only when somebody reads to the end.
+        if child.stdout:
+            await child.stdout.read()
+
+
+@dataclass
+class Site:
+    """A place where a gateway is installed: its configuration, its data, its port."""
+
+    directory: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def data(self) -> Path:
+        """Its data directory."""
+        return self.directory / "data"
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Process]:
+        """Run the gateway until the end of the block; begin when it is ready."""
+        config, log = str(self.directory / "config.toml"), self.directory / "log"
+        async with mail_gateway("serve", "--config", config, log=log) as process:
+            await self.wait_until_ready(process)
+            yield process
+
+    async def wait_until_ready(self, process: Process) -> None:
+        """Return when /readyz says so."""
+        async with asyncio.timeout(START_S), aiohttp.ClientSession() as session:
+            while process.child.returncode is None:
+                try:
+                    async with session.get(f"{self.url}/readyz") as response:
+                        if response.status == 200:
+                            return
+                except aiohttp.ClientConnectionError:
+                    pass
+                await asyncio.sleep(0.02)
+        raise AssertionError(self.directory.joinpath("log").read_text())
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def new_site(tmp_path: Path) -> Callable[[str], Site]:
+    """Makes sites, each with further lines for its configuration."""
+    made: list[Site] = []
+
+    def make(more: str = "") -> Site:
+        site = Site(tmp_path / str(len(made)), free_port())
+        site.directory.mkdir()
+        site.directory.joinpath("config.toml").write_text(
+            f"""
+            [server]
+            port = {site.port}
+            [log]
+            format = "json"
+            level = "debug"
+            [storage]
+            data_dir = "{site.data}"
+            [accounts]
+            local_domain = "home.example"
+            {more}
+            """
+        )
+        made.append(site)
+        return site
+
+    return make

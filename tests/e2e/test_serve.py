@@ -1,0 +1,236 @@
+"""The gateway as a process: it starts, stops, dies and comes back, on its embedded database."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from api.demo.provider import Provider
+from tests.client import PASSWORD, draft
+from tests.conftest import FRIEND
+from tests.e2e.conftest import Site, mail_gateway
+
+NewSite = Callable[[str], Site]
+
+
+async def call(url: str, body: Any = None, token: str = "") -> Any:
+    """Speak to a gateway; return status and JSON."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    verb = "GET" if body is None else "POST"
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.request(verb, url, json=body) as response,
+    ):
+        return response.status, await response.json(content_type=None)
+
+
+async def signed_in(site: Site) -> str:
+    """Return an access token, of a user who is registered where there is none."""
+    body = {"username": "someone", "password": PASSWORD}
+    await call(f"{site.url}/api/v1/users", body)
+    status, answer = await call(f"{site.url}/api/v1/authentications", body)
+    assert status == 200
+    token: str = answer["tokens"]["access_token"]
+    return token
+
+
+async def ordered(site: Site, token: str, recipient: str = FRIEND.address) -> tuple[int, str]:
+    """Order a message of the local identity; return status and message_id."""
+    _, identities = await call(f"{site.url}/api/v2/identities/locals", token=token)
+    body = draft(identities["local_identities"][0]["identity_id"], recipient)
+    _, created = await call(f"{site.url}/api/v1/messages", body, token)
+    status, _ = await call(f"{site.url}{created['location']}/actions", {"actions": ["send"]}, token)
+    return status, created["message_id"]
+
+
+def relay(port: int) -> str:
+    """Return configuration lines for a relay on loopback, with a short wait for the outcome."""
+    return f"""
+    [relay]
+    host = "127.0.0.1"
+    port = {port}
+    tls = "none"
+    [delivery]
+    wait_s = 0
+    """
+
+
+def mongod_of(site: Site) -> int | None:
+    """Return the pid of the mongod that works on the site's data, found by its working directory."""
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            try:
+                if process.joinpath("cwd").readlink() == site.data / "mongodb":
+                    return int(process.name)
+            except OSError:
+                continue
+    return None
+
+
+async def gone(site: Site) -> None:
+    """Return when no mongod works on the site's data any more."""
+    async with asyncio.timeout(30):
+        while mongod_of(site):
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_clean_stop(new_site: NewSite, number: int) -> None:
+    """Ctrl-C and SIGTERM end gateway and database with exit code 0; the next start has the data."""
+    site = new_site("")
+    async with site.running() as process:
+        token = await signed_in(site)
+        assert mongod_of(site)
+        assert await process.stop(number) == 0
+        assert mongod_of(site) is None
+        assert [event["event"] for event in process.events()][-1] == "stopping"
+    async with site.running():
+        assert (await call(f"{site.url}/api/v1/me", token=token))[1]["username"] == "someone"
+
+
+async def test_killed_gateway(new_site: NewSite) -> None:
+    """A killed gateway leaves no mongod behind, and the next one has what clients were told of."""
+    site = new_site(relay(1))
+    async with site.running() as process:
+        token = await signed_in(site)
+        status, message_id = await ordered(site, token)
+        assert status == 202
+        await process.stop(signal.SIGKILL)
+    await gone(site)
+    async with site.running():
+        status, message = await call(f"{site.url}/api/v1/messages/{message_id}", token=token)
+        assert (status, message["delivery"]["state"] in {"queued", "sending"}) == (200, True)
+
+
+async def test_killed_database(new_site: NewSite) -> None:
+    """A killed mongod is started again; the gateway goes on by itself with what was stored."""
+    site = new_site("")
+    async with site.running() as process:
+        token = await signed_in(site)
+        first = mongod_of(site)
+        assert first
+        os.kill(first, signal.SIGKILL)
+        async with asyncio.timeout(60):
+            while (status := (await call(f"{site.url}/api/v1/me", token=token))[0]) != 200:
+                assert status == 503
+        await site.wait_until_ready(process)
+        assert mongod_of(site) not in {None, first}
+
+
+async def test_order_survives_death(new_site: NewSite) -> None:
+    """An order given before the gateway was killed is sent by the next one, once its relay is there."""
+    async with Provider([FRIEND]) as provider:
+        await provider.stop()
+        site = new_site(relay(provider.relay_port))
+        async with site.running() as process:
+            status, _ = await ordered(site, await signed_in(site))
+            assert status == 202
+            await process.stop(signal.SIGKILL)
+        await gone(site)
+        await provider.start()
+        await make_due(site)
+        async with site.running(), asyncio.timeout(30):
+            while not provider.inbox(FRIEND.address):
+                await asyncio.sleep(0.02)
+        assert len(provider.received) == 1
+
+
+async def make_due(site: Site) -> None:
+    """Let what waits on the site be due now, so that no test waits for a retry's time."""
+    from storage.embedded import EmbeddedMongod  # noqa: PLC0415 - the one test that reaches below
+    from storage.mongo import Mongo  # noqa: PLC0415
+
+    async with EmbeddedMongod(site.data) as server:
+        mongo = Mongo(server.uri, "mail_gateway")
+        due = {"$currentDate": {"delivery.due_at": True}}
+        await mongo.collection("messages").update_many({"delivery.due_at": {"$exists": True}}, due)
+        mongo.close()
+
+
+async def test_stop_with_work_in_flight(new_site: NewSite) -> None:
+    """A stop amid a conversation with a slow server hands the order back, and the next gateway sends it."""
+    met: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: met.append(writer), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    site = new_site(relay(port))
+    async with site.running() as process:
+        token = await signed_in(site)
+        _, message_id = await ordered(site, token)
+        url = f"{site.url}/api/v1/messages/{message_id}"
+        async with asyncio.timeout(30):
+            while (await call(url, token=token))[1]["delivery"]["state"] != "sending":
+                await asyncio.sleep(0.02)
+        assert await process.stop() == 0
+    for writer in met:
+        writer.close()
+    silent.close()
+    async with Provider([FRIEND], relay_port=port) as provider, site.running(), asyncio.timeout(30):
+        while not provider.inbox(FRIEND.address):
+            await asyncio.sleep(0.02)
+
+
+async def test_side_by_side(new_site: NewSite) -> None:
+    """Two gateways with two data directories run side by side; a third on the first's is told who has it."""
+    one, two = new_site(""), new_site("")
+    third = Site(one.directory, new_site("").port)
+    async with one.running() as first, two.running():
+        await signed_in(one)
+        body = {"username": "someone", "password": PASSWORD}
+        assert (await call(f"{two.url}/api/v1/authentications", body))[0] == 401
+        config, log = str(third.directory / "config.toml"), third.directory / "third"
+        environment = {"GATEWAY_SERVER__PORT": str(third.port)}
+        async with mail_gateway("serve", "-c", config, log=log, **environment) as refused:
+            assert await refused.child.wait() == 3
+        assert str(first.child.pid) in log.read_text()
+        assert log.read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "said"),
+    [
+        ("[accounts]\nlocal_domain = 'home.example'\n[server]\nprot = 1", 2, "server.prot: there is no such key"),
+        ("[accounts", 2, "is not valid TOML"),
+        ("[server]", 2, "accounts.local_domain: must be set"),
+        ("[accounts]\nlocal_domain = 'home.example'\n[storage]\ndata_dir = '/proc/none'", 3, "/proc/none"),
+        ("[accounts]\nlocal_domain = 'home.example'\n[storage]\nmongod = '/bin/false'", 3, "mongod ended while starting"),
+        ("[accounts]\nlocal_domain = 'home.example'\n[network]\nca_file = '/none'", 3, "network.ca_file"),
+    ],
+)
+async def test_cannot_start(tmp_path: Path, lines: str, code: int, said: str) -> None:
+    """What prevents a start is told in a few plain lines, with the exit code for its kind."""
+    (tmp_path / "config.toml").write_text(f"{lines}\n")
+    environment = {"GATEWAY_SERVER__PORT": "0", "GATEWAY_STORAGE__DATA_DIR": str(tmp_path / "data")}
+    if "data_dir" in lines:
+        del environment["GATEWAY_STORAGE__DATA_DIR"]
+    config, log = str(tmp_path / "config.toml"), tmp_path / "log"
+    async with mail_gateway("serve", "-c", config, log=log, **environment) as process:
+        assert await process.child.wait() == code
+    text = log.read_text()
+    assert text.startswith("mail-gateway: ")
+    assert said in text
+    assert "Traceback" not in text
+
+
+async def test_nothing_secret_in_the_log(new_site: NewSite) -> None:
+    """At level debug the log holds neither password nor token, and each request under its id."""
+    site = new_site("")
+    async with site.running() as process:
+        token = await signed_in(site)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{site.url}/api/v1/me", headers={"X-Request-ID": "find-me"}) as response,
+        ):
+            assert response.status == 401
+        await process.stop()
+    text = process.log.read_text()
+    assert PASSWORD not in text
+    assert token not in text
+    (line,) = [event for event in process.events() if event.get("request_id") == "find-me"]
+    assert (line["event"], line["status"], line["path"]) == ("request", 401, "/api/v1/me")
