@@ -22,7 +22,7 @@ from api import problems
 from api.metrics import Metrics
 from api.routing import Operation, register
 from gateway.accounts import Accounts
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +70,8 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
     try:
         return await handler(request)
     except GatewayError as error:
-        if error.__cause__ is not None:
-            logger.info("request failed", extra={"error": str(error), "cause": repr(error.__cause__)})
+        if isinstance(error, Unavailable):
+            logger.warning("database away", extra={"cause": str(error.__cause__)})
         return problems.of_error(error)
     except web.HTTPException as error:
         return problems.of_http_error(error)
