@@ -142,6 +142,9 @@ class Raws(Protocol):
     async def get(self, user_id: str, raw_msg_id: str) -> bytes:
         """Return the bytes. Raises NotFound."""
 
+    async def delete(self, user_id: str, raw_msg_id: str) -> None:
+        """Remove the bytes, if they are there."""
+
 
 class Health(Protocol):
     """Whether the database answers."""

@@ -95,8 +95,14 @@ class Send:
             ordered = await self._fix(message, await self._sender(message), send_at)
             if await self.messages.order(ordered):
                 self.ordered.set()
+                await self._discard_bytes(message)  # of an earlier order, which failed
                 return ordered
+            await self._discard_bytes(ordered)  # another order or a change of the draft came first
         raise Conflict("The draft is being changed. Send it when that is done.")
+
+    async def _discard_bytes(self, message: Message) -> None:
+        if message.raw_msg_id:
+            await self.raws.delete(message.user_id, message.raw_msg_id)
 
     async def _sender(self, message: Message) -> UserIdentity:
         try:

@@ -26,3 +26,8 @@ class MongoRaws:
         if document is None:
             raise NotFound("There is no such message.")
         return bytes(document["raw"])
+
+    @translating
+    async def delete(self, user_id: str, raw_msg_id: str) -> None:
+        """Remove the bytes, if they are there."""
+        await self._raws.delete_one({"_id": raw_msg_id, "user_id": user_id})

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from api.demo.provider import Provider
+from storage.mongo import Mongo
 from tests.api.conftest import CLOSED_PORT
 from tests.client import Client, draft, remote
 from tests.conftest import FRIEND, ME
@@ -255,13 +256,14 @@ async def test_send_later(user: Client, provider: Provider) -> None:
         assert (await user.send(await user.draft(identity_id), send_at=nonsense)).status == 422
 
 
-async def test_send_twice(user: Client, provider: Provider) -> None:
-    """However often an order is repeated, the message goes out once."""
+async def test_send_twice(user: Client, provider: Provider, mongo: Mongo) -> None:
+    """However often an order is repeated, the message goes out once, and one copy of its bytes is kept."""
     message_id = await user.draft((await user.local_identity())["identity_id"])
     replies = await asyncio.gather(*(user.send(message_id) for _ in range(8)))
     assert {reply.status for reply in replies} == {200}
     assert (await user.send(message_id)).status == 200
     assert len(provider.received) == 1
+    assert await mongo.collection("raws").count_documents({}) == 1
 
 
 async def test_no_recipient(user: Client) -> None:
