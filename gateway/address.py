@@ -7,7 +7,7 @@ makes of the result.
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 
 import email_validator
 import idna
@@ -98,10 +98,13 @@ def _validate(text: str) -> ValidatedEmail:
 
 
 def _bare_ipv6(text: str) -> str | None:
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
     try:
-        return str(IPv6Address(text.removeprefix("[").removesuffix("]")))
+        address = IPv6Address(text)
     except ValueError:
         return None
+    return None if address.scope_id else str(address)  # RFC 4007 §11: a zone means something on one machine only
 
 
 def _parse_port(text: str) -> int:
@@ -114,7 +117,7 @@ def _parse_host(host: str) -> str:
     if bare := _bare_ipv6(host):
         return bare
     try:
-        return str(ip_address(host))
+        return str(IPv4Address(host))
     except ValueError:
         pass
     name = ascii_host(host).removesuffix(".")

@@ -17,6 +17,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from gateway.address import parse_mailbox
 from gateway.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "GATEWAY_"
@@ -25,6 +26,10 @@ ENVIRONMENT_PREFIX = "GATEWAY_"
 def _host_name(value: str) -> str | None:
     labels = value.split(".")
     well_formed = len(labels) > 1 and all(label and label.replace("-", "").isalnum() for label in labels)
+    try:
+        parse_mailbox(f"postmaster@{value}")
+    except ValueError:
+        well_formed = False
     return None if well_formed else "is no domain name; write it like example.org"
 
 
@@ -242,7 +247,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise ConfigurationError(
             f"Cannot read the configuration file {path}: {reason}. Name another with --config."
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # from the TOML, the UTF-8 or a number of thousands of digits
         raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
 
 
@@ -265,7 +270,7 @@ def _from_environment(text: str, kind: Any) -> Any:
         return text
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:  # no TOML, or a number of thousands of digits
         return text  # the type check below tells what was expected
 
 
@@ -293,21 +298,21 @@ def _read_secret_files(section: str, values: dict[str, Any], problems: list[str]
     """Fill ``x`` from the file that ``x_file`` names, for keys that may hold a secret."""
     for key in ("uri", "password"):
         path = values.get(f"{key}_file")
-        if not path:
+        if not path or not isinstance(path, str):  # of another type: that has been noted already
             continue
         if values.get(key):
             problems.append(f"{section}.{key}_file: {section}.{key} is set too; keep one of them")
             continue
         try:
             values[key] = Path(path).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            problems.append(
-                f"{section}.{key}_file: cannot read {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}"
-            )
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "not a path, or not UTF-8"
+            problems.append(f"{section}.{key}_file: cannot read {path!r}: {reason}")
 
 
 def _value(key: str, value: Any, kind: Any, metadata: Mapping[str, Any], problems: list[str]) -> Any:
     """Return the value in its type; note what is wrong with it."""
+    before = len(problems)
     if kind in (tuple[str, ...], tuple[int, ...]):
         item_kind = kind.__args__[0]
         if not isinstance(value, list):
@@ -329,7 +334,7 @@ def _value(key: str, value: Any, kind: Any, metadata: Mapping[str, Any], problem
             return value
         _check_bounds(key, value, metadata, problems)
     rule = metadata["rule"]
-    if rule and (wrong := rule(value)):
+    if rule and len(problems) == before and (wrong := rule(value)):
         problems.append(f"{key}: {value!r} {wrong}")
     return value
 
@@ -337,7 +342,7 @@ def _value(key: str, value: Any, kind: Any, metadata: Mapping[str, Any], problem
 def _check_bounds(key: str, value: Any, metadata: Mapping[str, Any], problems: list[str]) -> None:
     if metadata["choices"] and value not in metadata["choices"]:
         problems.append(f"{key}: must be one of {', '.join(metadata['choices'])}")
-    if metadata["minimum"] is not None and value < metadata["minimum"]:
+    if metadata["minimum"] is not None and not value >= metadata["minimum"]:  # so that TOML's nan is refused
         problems.append(f"{key}: must be at least {metadata['minimum']}")
     if metadata["maximum"] is not None and value > metadata["maximum"]:
         problems.append(f"{key}: must be at most {metadata['maximum']}")

@@ -62,7 +62,8 @@ class Recipient:
     @property
     def told(self) -> str:
         """The server's answer in one line."""
-        return f"{self.address}: {self.smtp_code or ''} {self.smtp_reply or ''}".strip()
+        answer = f"{self.smtp_code or ''} {self.smtp_reply or ''}".strip()
+        return f"{self.address}: {answer or 'no answer'}"
 
 
 @dataclass(frozen=True, slots=True)

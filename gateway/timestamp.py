@@ -7,4 +7,4 @@ from datetime import UTC, datetime
 
 def rfc3339(moment: datetime) -> str:
     """Return an aware time as RFC 3339 in UTC with milliseconds: ``2026-07-20T15:56:06.062Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

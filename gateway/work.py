@@ -25,7 +25,6 @@ Taken_contra = TypeVar("Taken_contra", contravariant=True)
 
 LEASE = timedelta(seconds=60)
 _RENEWALS_PER_LEASE = 3
-_DATABASE_PAUSE_S = 1.0
 
 
 class Queue(Protocol[Work]):
@@ -60,13 +59,21 @@ class Worker(Generic[Work]):
         poll_s: float,
         wake: asyncio.Event,
         clock: Clock,
+        lease: timedelta = LEASE,
+        database_pause_s: float = 1.0,
     ) -> None:
-        """``wake`` is set by those who make work in this process: then it is looked for at once."""
+        """``wake`` is set by those who make work in this process: then it is looked for at once.
+
+        A piece that is not renewed comes back after ``lease``; a database that does not answer is asked again after
+        ``database_pause_s`` seconds.
+        """
         self._queue = queue
         self._runner = runner
         self._concurrency = concurrency
         self._poll_s = poll_s
         self._clock = clock
+        self._lease = lease
+        self._database_pause_s = database_pause_s
         self._running: dict[asyncio.Task[None], tuple[str, Work]] = {}
         self._loops: list[asyncio.Task[None]] = []
         self._wake = wake
@@ -80,6 +87,8 @@ class Worker(Generic[Work]):
     def start(self) -> None:
         """Start the loops."""
         self._loops = [asyncio.create_task(self._claim_loop()), asyncio.create_task(self._renew_loop())]
+        for loop in self._loops:
+            loop.add_done_callback(_log_fault)
 
     async def stop(self, grace_s: float) -> None:
         """Claim nothing more, let what runs finish for ``grace_s`` seconds, hand back the rest."""
@@ -115,7 +124,7 @@ class Worker(Generic[Work]):
                 claimed = await self._claim()
             except Unavailable as error:
                 logger.warning("waiting for the database", extra={"error": str(error)})
-                await asyncio.sleep(_DATABASE_PAUSE_S)
+                await asyncio.sleep(self._database_pause_s)
                 continue
             if not claimed:
                 await self._sleep()
@@ -129,7 +138,7 @@ class Worker(Generic[Work]):
         # An owner of its own for every claim: a piece whose lease ran out is claimed under another name, even by
         # this worker, and what the first run would still record of it is refused.
         owner = str(uuid4())
-        claimed = await self._queue.claim(owner, self._clock(), LEASE, room)
+        claimed = await self._queue.claim(owner, self._clock(), self._lease, room)
         for work in claimed:
             task = asyncio.create_task(self._run(owner, work))
             self._running[task] = (owner, work)
@@ -150,10 +159,15 @@ class Worker(Generic[Work]):
 
     async def _renew_loop(self) -> None:
         while True:
-            await asyncio.sleep(LEASE.total_seconds() / _RENEWALS_PER_LEASE)
+            await asyncio.sleep(self._lease.total_seconds() / _RENEWALS_PER_LEASE)
             if not self._running:
                 continue
             try:
-                await self._queue.renew(list(self._running.values()), self._clock() + LEASE)
+                await self._queue.renew(list(self._running.values()), self._clock() + self._lease)
             except Unavailable as error:
                 logger.warning("leases not renewed", extra={"error": str(error)})
+
+
+def _log_fault(loop: asyncio.Task[None]) -> None:
+    if not loop.cancelled() and (fault := loop.exception()):
+        logger.critical("a loop of the worker failed unexpectedly; restart the process", exc_info=fault)
