@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
+from gateway.body import excerpt
 from gateway.errors import Conflict, Invalid, NotFound
 from gateway.identity import UserIdentity
 from gateway.message import Message, Participant, discussion_id
@@ -55,6 +56,7 @@ class Compose:
             subject=new.subject,
             body=new.body,
             body_is_plain=new.body_is_plain,
+            excerpt=excerpt(new.body, is_plain=new.body_is_plain),
             participants=participants,
             discussion_id=discussion_id(user_id, participants),
             date_insert=now,

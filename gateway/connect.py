@@ -15,6 +15,8 @@ from gateway.address import normalise_identifier
 from gateway.errors import Invalid, NotFound
 from gateway.identity import (
     DEFAULT_POLL_INTERVAL,
+    LOGIN_PASSWORD,
+    OAUTH2,
     WORKER_KEYS,
     Credentials,
     IdentityStatus,
@@ -97,6 +99,6 @@ class Connect:
 
 def _with_defaults(infos: Mapping[str, str], credentials: Credentials) -> dict[str, str]:
     """Fill in what is stored with its default, and leave out what only workers set."""
-    authtype = "oauth2" if "accesstoken" in credentials.values else "loginpassword"
+    authtype = OAUTH2 if "accesstoken" in credentials.values else LOGIN_PASSWORD
     defaults = {"pollinterval": DEFAULT_POLL_INTERVAL, "authtype": authtype}
     return defaults | {key: value for key, value in infos.items() if key not in WORKER_KEYS}

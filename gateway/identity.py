@@ -12,6 +12,7 @@ from gateway.errors import Invalid
 
 PROTOCOLS = ("smtp", "imap")
 DEFAULT_POLL_INTERVAL = "15"  # minutes
+LOGIN_PASSWORD, OAUTH2 = AUTHTYPES = ("loginpassword", "oauth2")
 
 WORKER_KEYS = frozenset(
     {
@@ -78,16 +79,17 @@ class Credentials:
 
     values: Mapping[str, str] = field(repr=False)
 
-    def sign_in(self, direction: str) -> SignIn | None:
+    def sign_in(self, direction: str, authtype: str) -> SignIn | None:
         """Return the sign-in for ``in`` or ``out``; for ``out`` the ``in`` values serve when it has none."""
         values = self.values
         username = values.get(f"{direction}username") or values.get("inusername") or values.get("username")
-        if token := values.get("accesstoken"):
-            return SignIn(values.get("username") or username or "", token, oauth2=True)
-        password = values.get(f"{direction}password") or values.get("inpassword")
-        if username is None or password is None:
+        if authtype == OAUTH2:
+            username, secret = values.get("username") or username, values.get("accesstoken")
+        else:
+            secret = values.get(f"{direction}password") or values.get("inpassword")
+        if username is None or secret is None:
             return None
-        return SignIn(username, password)
+        return SignIn(username, secret, oauth2=authtype == OAUTH2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ def endpoint(infos: Mapping[str, str], credentials: Credentials, direction: str)
     mode = TLSMode(chosen) if chosen else None
     port = port or ports[mode]
     mode = mode or (TLSMode.IMPLICIT if port in _IMPLICIT_PORTS else TLSMode.STARTTLS)
-    return Endpoint(host, port, mode, credentials.sign_in(direction))
+    return Endpoint(host, port, mode, credentials.sign_in(direction, infos.get("authtype", LOGIN_PASSWORD)))
 
 
 def _invalid(key: str, message: str) -> Invalid:

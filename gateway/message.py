@@ -37,6 +37,7 @@ class Message:
     subject: str
     body: str
     body_is_plain: bool
+    excerpt: str
     participants: Sequence[Participant]
     discussion_id: str
     date_insert: datetime

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Generic, Protocol, TypeVar
@@ -78,17 +78,16 @@ class Worker(Generic[Work]):
         self._loops: list[asyncio.Task[None]] = []
         self._wake = wake
         self._stopping = False
+        self._faulty: set[str] = set()
 
     @property
     def alive(self) -> bool:
-        """True while the loops run."""
-        return bool(self._loops) and not any(loop.done() for loop in self._loops)
+        """True from start to stop, unless a step fails for a fault of ours; it is tried again all the same."""
+        return bool(self._loops) and not self._stopping and not self._faulty
 
     def start(self) -> None:
         """Start the loops."""
         self._loops = [asyncio.create_task(self._claim_loop()), asyncio.create_task(self._renew_loop())]
-        for loop in self._loops:
-            loop.add_done_callback(_log_fault)
 
     async def stop(self, grace_s: float) -> None:
         """Claim nothing more, let what runs finish for ``grace_s`` seconds, hand back the rest."""
@@ -120,14 +119,30 @@ class Worker(Generic[Work]):
     async def _claim_loop(self) -> None:
         while not self._stopping:
             self._wake.clear()
-            try:
-                claimed = await self._claim()
-            except Unavailable as error:
-                logger.warning("waiting for the database", extra={"error": str(error)})
-                await asyncio.sleep(self._database_pause_s)
-                continue
-            if not claimed:
+            if await self._try(self._claim) is False:
                 await self._sleep()
+
+    async def _renew_loop(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease.total_seconds() / _RENEWALS_PER_LEASE)
+            if self._running:
+                await self._try(self._renew)
+
+    async def _try(self, step: Callable[[], Awaitable[bool]]) -> bool | None:
+        """Return what a step returns; where it fails None, when it is time to try again."""
+        name = step.__name__
+        try:
+            done = await step()
+        except Unavailable as error:
+            logger.warning("waiting for the database", extra={"error": str(error)})
+        except Exception:
+            self._faulty.add(name)
+            logger.exception("the worker failed unexpectedly", extra={"step": name})
+        else:
+            self._faulty.discard(name)
+            return done
+        await asyncio.sleep(self._database_pause_s)
+        return None
 
     async def _claim(self) -> bool:
         """Start as much due work as there is room for; True when there may be more at once."""
@@ -157,17 +172,6 @@ class Worker(Generic[Work]):
         with suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), self._poll_s)
 
-    async def _renew_loop(self) -> None:
-        while True:
-            await asyncio.sleep(self._lease.total_seconds() / _RENEWALS_PER_LEASE)
-            if not self._running:
-                continue
-            try:
-                await self._queue.renew(list(self._running.values()), self._clock() + self._lease)
-            except Unavailable as error:
-                logger.warning("leases not renewed", extra={"error": str(error)})
-
-
-def _log_fault(loop: asyncio.Task[None]) -> None:
-    if not loop.cancelled() and (fault := loop.exception()):
-        logger.critical("a loop of the worker failed unexpectedly; restart the process", exc_info=fault)
+    async def _renew(self) -> bool:
+        await self._queue.renew(list(self._running.values()), self._clock() + self._lease)
+        return True

@@ -157,6 +157,7 @@ def _to_document(message: Message) -> Document:
         "subject": message.subject,
         "body": message.body,
         "body_is_plain": message.body_is_plain,
+        "excerpt": message.excerpt,
         "participants": [
             {"address": p.address, "label": p.label, "type": p.type, "contact_ids": list(p.contact_ids)}
             for p in message.participants
@@ -189,6 +190,7 @@ def _from_document(document: Mapping[str, Any]) -> Message:
         subject=document["subject"],
         body=document["body"],
         body_is_plain=document["body_is_plain"],
+        excerpt=document["excerpt"],
         participants=tuple(Participant(**participant) for participant in document["participants"]),
         discussion_id=document["discussion_id"],
         date_insert=document["date_insert"],

@@ -11,7 +11,6 @@ from marshmallow import ValidationError, fields, validate, validates_schema
 
 from api.fields import HeaderText, IdentifierField, MailboxField, StrictSchema, Timestamp
 from api.routing import Answer, Call, Operation
-from gateway.body import excerpt
 from gateway.compose import Compose, NewDraft
 from gateway.delivery import Delivery, DeliveryState
 from gateway.errors import Refused
@@ -163,7 +162,7 @@ def message_json(message: Message) -> dict[str, Any]:
         "subject": message.subject,
         "body": message.body,
         "body_is_plain": message.body_is_plain,
-        "excerpt": excerpt(message.body, is_plain=message.body_is_plain),
+        "excerpt": message.excerpt,
         "participants": [_participant_json(participant) for participant in message.participants],
         "discussion_id": message.discussion_id,
         "parent_id": None,

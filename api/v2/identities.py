@@ -12,6 +12,7 @@ from api.routing import Answer, Call, Operation
 from gateway.check import Checks
 from gateway.connect import Connect, NewRemote
 from gateway.identity import (
+    AUTHTYPES,
     PROTOCOLS,
     Credentials,
     IdentityStatus,
@@ -33,7 +34,7 @@ class InfosField(StringMap):
     _choices: ClassVar[Mapping[str, Sequence[str]]] = {
         "intls": list(TLSMode),
         "outtls": list(TLSMode),
-        "authtype": ["loginpassword", "oauth2"],
+        "authtype": AUTHTYPES,
     }
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, str]:

@@ -137,8 +137,17 @@ def test_any_settings_are_a_server_or_refused(infos: dict[str, str], direction: 
     ],
 )
 def test_sign_in(values: dict[str, str], direction: str, expected: SignIn | None) -> None:
-    """Where outgoing values are absent the incoming ones serve; an access token goes before passwords."""
-    assert Credentials(values).sign_in(direction) == expected
+    """Where outgoing values are absent the incoming ones serve; authtype says whether a token is meant."""
+    authtype = "oauth2" if expected and expected.oauth2 else "loginpassword"
+    assert Credentials(values).sign_in(direction, authtype) == expected
+
+
+def test_authtype_decides() -> None:
+    """Of a password and a token the one is used that authtype names."""
+    credentials = Credentials({"inusername": "i", "inpassword": "p", "username": "u", "accesstoken": "t"})
+    infos = {"outserver": "smtp.example.org"}
+    assert endpoint(infos, credentials, "out").sign_in == SignIn("i", "p")
+    assert endpoint(infos | {"authtype": "oauth2"}, credentials, "out").sign_in == SignIn("u", "t", oauth2=True)
 
 
 def test_no_secret_is_shown() -> None:
@@ -153,5 +162,5 @@ def test_no_secret_is_shown() -> None:
     }
     credentials = Credentials(values)
     server = endpoint({"outserver": "smtp.example.org"}, credentials, "out")
-    for shown in (credentials, credentials.sign_in("out"), server, (server, [credentials])):
+    for shown in (credentials, credentials.sign_in("out", "loginpassword"), server, (server, [credentials])):
         assert "secret" not in f"{shown!r} {shown}"

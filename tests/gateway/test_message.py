@@ -33,6 +33,7 @@ def message(*who: Participant) -> Message:
         subject="",
         body="",
         body_is_plain=True,
+        excerpt="",
         participants=who,
         discussion_id="d",
         date_insert=NOW,

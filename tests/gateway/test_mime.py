@@ -33,6 +33,7 @@ MESSAGE = Message(
     subject="Hello",
     body="Hello!\n",
     body_is_plain=True,
+    excerpt="",
     participants=[ME, YOU],
     discussion_id="00000000-0000-4000-8000-000000000004",
     date_insert=NOW,

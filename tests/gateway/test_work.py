@@ -386,17 +386,26 @@ async def test_alive_from_start_to_stop() -> None:
     assert not worker.alive
 
 
-async def test_not_alive_when_its_loop_ended(caplog: pytest.LogCaptureFixture) -> None:
-    """A fault that ends the loop is seen from outside, and its cause is logged at once."""
+async def test_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    """A fault of ours is seen from outside and in the log; the loop tries again and is alive when it succeeds."""
 
     class BrokenQueue(ScriptedQueue):
-        async def claim(self, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[str]:
-            await super().claim(owner, now, lease, limit)
-            raise RuntimeError("a fault of ours")
+        broken = True
 
-    queue = BrokenQueue()
-    async with working(queue, GatedRunner()) as worker:
+        async def claim(self, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[str]:
+            claimed = await super().claim(owner, now, lease, limit)
+            if self.broken:
+                raise RuntimeError("a fault of ours")
+            return claimed
+
+    queue, runner = BrokenQueue(), GatedRunner()
+    async with working(queue, runner) as worker:
         await soon(queue.looks.get())
         await turns()
-        assert not worker.alive
+        while_broken = worker.alive
         assert "a fault of ours" in caplog.text
+        queue.broken = False
+        queue.due.append("a")
+        assert await runner.begin(1) == ["a"]
+        assert (while_broken, worker.alive) == (False, True)
+        await runner.end("a")

@@ -38,6 +38,7 @@ def message(**changes: object) -> Message:
         "subject": "Grüße",
         "body": "x",
         "body_is_plain": True,
+        "excerpt": "x",
         "participants": (Participant("a@example.org", "A", "To", [str(uuid4())]),),
         "discussion_id": str(uuid4()),
         "date_insert": NOW,
