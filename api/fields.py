@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, valida
 
 from gateway.address import parse_mailbox
 
-_MAX_OFFSET = 1_000_000_000
+_MAX_OFFSET = 1_000_000_000  # beyond what any list has; the database counts in 64 bits
 _MAX_LIMIT = 200
 _MAX_KEYS = 64
 _MAX_KEY = 128
@@ -37,18 +38,37 @@ class StrictSchema(Schema):
         return {key: value for key, value in data.items() if key not in self.server_set}
 
 
+class Count(fields.Integer):
+    """A number of the query: ASCII digits and nothing else."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if not re.fullmatch(r"[0-9]{1,100}", value):
+            raise self.make_error("invalid")
+        number: int = super()._deserialize(value, attr, data, **kwargs)
+        return number
+
+
+class TrueOrFalse(fields.Boolean):
+    """A JSON boolean; 1 and "yes" are none."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:  # noqa: ARG002
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class PageSchema(StrictSchema):
     """``limit`` and ``offset`` of a list; a limit over 200 counts as 200."""
 
     error_messages = {"unknown": "There is no such query parameter."}  # noqa: RUF012 - as above
 
-    limit = fields.Integer(load_default=50, validate=validate.Range(min=1))
-    offset = fields.Integer(load_default=0, validate=validate.Range(min=0, max=_MAX_OFFSET))
+    limit = Count(load_default=50, validate=validate.Range(min=1))
+    offset = Count(load_default=0)
 
 
 def page_arguments(query: Mapping[str, Any]) -> dict[str, int]:
     """Return ``limit`` and ``offset`` as Page takes them."""
-    return {"limit": min(query["limit"], _MAX_LIMIT), "offset": query["offset"]}
+    return {"limit": min(query["limit"], _MAX_LIMIT), "offset": min(query["offset"], _MAX_OFFSET)}
 
 
 class MailboxField(fields.String):

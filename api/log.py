@@ -45,4 +45,6 @@ def configure(settings: LogSection) -> None:
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
     for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    # What is left for aiohttp to log is malformed HTTP, which it quotes, Authorization included.
+    logging.getLogger("aiohttp").setLevel(logging.CRITICAL)

@@ -80,6 +80,5 @@ def of_http_error(error: web.HTTPException) -> web.Response:
     details = {
         HTTPStatus.NOT_FOUND: "There is nothing at this address.",
         HTTPStatus.METHOD_NOT_ALLOWED: "This address does not take that verb; see Allow.",
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is over the limit (server.max_body_bytes).",
     }
     return problem(status, details.get(status, error.reason), headers=headers)

@@ -18,7 +18,7 @@ from marshmallow import Schema, ValidationError
 
 from api.auth import authenticate
 from gateway.accounts import Accounts
-from gateway.errors import Invalid, Malformed, RequestError, UnsupportedMedia
+from gateway.errors import Invalid, Malformed, RequestError, TooLarge, UnsupportedMedia
 
 _MEDIA_TYPES = ("application/json", "application/merge-patch+json")
 
@@ -30,8 +30,7 @@ class Call:
     user_id: str
     path: Mapping[str, str]
     query: Mapping[str, Any]
-    body: Mapping[str, Any]
-    raw_body: Mapping[str, Any]
+    body: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +91,14 @@ def _endpoint(operation: Operation, accounts: Accounts) -> Callable[[web.Request
         user_id = ""
         if not operation.public:
             user_id = await authenticate(accounts, request.headers.get("Authorization"))
-        call = Call(user_id, request.match_info, {}, {}, {})
         try:
-            raw_body = await _read_json(request) if body_schema else {}
-            body = _validated(body_schema, raw_body) if body_schema else {}
-            query = _validated(query_schema, dict(request.query)) if query_schema else {}
-        except (RequestError, web.HTTPRequestEntityTooLarge):
+            body = _validated(body_schema, await _read_json(request)) if body_schema else {}
+            query = _validated(query_schema, _read_query(request)) if query_schema else {}
+        except RequestError:
             if operation.exists:
-                await operation.exists(call)
+                await operation.exists(Call(user_id, request.match_info, {}, {}))
             raise
-        answer = await operation.handler(Call(user_id, request.match_info, query, body, raw_body))
+        answer = await operation.handler(Call(user_id, request.match_info, query, body))
         return _response(request, answer, etag=operation.etag)
 
     return endpoint
@@ -110,13 +107,28 @@ def _endpoint(operation: Operation, accounts: Accounts) -> Callable[[web.Request
 async def _read_json(request: web.Request) -> dict[str, Any]:
     if request.content_type not in _MEDIA_TYPES:
         raise UnsupportedMedia("Send the body as application/json.")
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise UnsupportedMedia("Send the body without a content coding.")
     try:
         document = orjson.loads(await request.read())
+    except web.HTTPRequestEntityTooLarge as error:
+        raise TooLarge("The body is over the limit (server.max_body_bytes).") from error
+    except web.RequestPayloadError as error:
+        raise Malformed("The body did not come whole.") from error
     except orjson.JSONDecodeError as error:
         raise Malformed(f"The body is not valid JSON: {error}") from error
     if not isinstance(document, dict):
         raise Malformed("The body must be a JSON object.")
     return document
+
+
+def _read_query(request: web.Request) -> dict[str, str]:
+    query = dict(request.query)
+    if repeated := sorted({name for name in query if len(request.query.getall(name)) > 1}):
+        raise Invalid(
+            f"The query repeats {', '.join(repeated)}.", {name: ["Must be given once."] for name in repeated}
+        )
+    return query
 
 
 def _validated(schema: Schema, document: Mapping[str, Any]) -> dict[str, Any]:

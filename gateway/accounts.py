@@ -44,10 +44,10 @@ class Accounts:
         if fault := password_fault(password, username):
             raise Invalid("The password cannot be used.", {"password": [fault]})
         user = User(str(uuid4()), username, display_name or username, recovery_email, self.clock())
-        await self.users.add(user, await self.hasher.hash(password), self._first_identity(user))
+        await self.users.add(user, await self.hasher.hash(password), self._first_identity(user, display_name))
         return user
 
-    def _first_identity(self, user: User) -> UserIdentity:
+    def _first_identity(self, user: User, display_name: str | None) -> UserIdentity:
         identifier = normalise_identifier(f"{user.username}@{self.settings.local_domain}")
         return UserIdentity(
             identity_id=str(uuid4()),
@@ -55,7 +55,7 @@ class Accounts:
             type=IdentityType.LOCAL,
             protocol="smtp",
             identifier=identifier,
-            display_name=user.display_name,
+            display_name=display_name or identifier,
             status=IdentityStatus.ACTIVE,
             infos={},
             last_check=None,

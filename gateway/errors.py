@@ -35,7 +35,7 @@ from collections.abc import Mapping, Sequence
 
 
 class GatewayError(Exception):
-    """The root. ``str(error)`` is safe to show to a client: it holds no secret and no library message."""
+    """The root. ``str(error)`` is safe to show to a client: it holds no secret."""
 
     temporary = False
     """True when the same call may succeed later without anybody changing anything."""

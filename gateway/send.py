@@ -17,6 +17,7 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -35,7 +36,9 @@ from gateway.route import Route, Routing
 
 logger = logging.getLogger(__name__)
 
+_FAULT = "An internal error; it will be tried again."
 _ORDER_TRIES = 5
+_RECORD_AGAIN_S = 1.0
 _WATCH_S = 0.25  # between looks at an order that a worker of another process may have
 
 
@@ -43,27 +46,37 @@ class Outcomes:
     """Tells those who wait for an order, in this process, what became of it."""
 
     def __init__(self) -> None:
-        self._waiting: defaultdict[str, set[asyncio.Future[Message]]] = defaultdict(set)
+        # Clients choose message ids, so they are unique within a user only.
+        self._waiting: defaultdict[tuple[str, str], set[asyncio.Future[Message | None]]] = defaultdict(set)
+        self.closed = False
 
     def tell(self, message: Message) -> None:
         """Wake all who wait for that message."""
-        for future in self._waiting.pop(message.message_id, ()):
+        for future in self._waiting.pop((message.user_id, message.message_id), ()):
             if not future.done():
                 future.set_result(message)
 
-    async def wait(self, message_id: str, timeout: float) -> Message | None:  # noqa: ASYNC109 - it is an answer
+    def close(self) -> None:
+        """Wake all who wait, without an outcome."""
+        self.closed = True
+        for future in set().union(*self._waiting.values()):
+            if not future.done():
+                future.set_result(None)
+
+    async def wait(self, message: Message, timeout: float) -> Message | None:  # noqa: ASYNC109 - it is an answer
         """Return the message as soon as its delivery is recorded here; None after ``timeout`` seconds."""
+        key = message.user_id, message.message_id
         future = asyncio.get_running_loop().create_future()
-        self._waiting[message_id].add(future)
+        self._waiting[key].add(future)
         try:
             return await asyncio.wait_for(future, timeout)
         except TimeoutError:
             return None
         finally:
-            if waiting := self._waiting.get(message_id):
+            if waiting := self._waiting.get(key):
                 waiting.discard(future)
                 if not waiting:
-                    del self._waiting[message_id]
+                    del self._waiting[key]
 
 
 @dataclass(frozen=True)
@@ -128,8 +141,8 @@ class Send:
         message = replace(
             message,
             participants=with_sender(message.participants, sender),
-            date=now,
-            date_sort=now,
+            date=max(now, send_at or now),
+            date_sort=max(now, send_at or now),
             internet_message_id=mime.new_message_id(sender.identifier),
             raw_msg_id=str(uuid4()),
             delivery=transitions.order(recipients, now, send_at),
@@ -142,12 +155,18 @@ class Send:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.settings.wait_s
         while (left := deadline - loop.time()) > 0 and not self._rests(message, left):
-            told = await self.outcomes.wait(message.message_id, min(left, _WATCH_S))
+            told = await self.outcomes.wait(message, min(left, _WATCH_S))
             message = told or await self.messages.get(message.user_id, message.message_id)
         return message
 
+    def stop_waiting(self) -> None:
+        """Let all who wait have the state reached: the process stops, and their orders are durable."""
+        self.outcomes.close()
+
     def _rests(self, message: Message, seconds: float) -> bool:
-        """True when nothing will happen to the order in that time."""
+        """True when nothing will happen to the order in that time, or this process will not see it."""
+        if self.outcomes.closed:
+            return True
         delivery = message.delivery
         if delivery is None or delivery.state not in (DeliveryState.QUEUED, DeliveryState.SENDING):
             return True
@@ -157,7 +176,10 @@ class Send:
     # -- attempts ------------------------------------------------------------------------------------------------
 
     async def run(self, owner: str, message: Message) -> None:
-        """Do what is due for a claimed message. Raises Unavailable; then the lease returns it."""
+        """Do what is due for a claimed message.
+
+        Raises Unavailable, before any server was asked; then the lease returns the message.
+        """
         if message.delivery is None:
             return
         if message.delivery.state is DeliveryState.SENT:
@@ -166,12 +188,27 @@ class Send:
         started = time.monotonic()
         identity, after = await self._attempt(message, message.delivery)
         message = replace(message, delivery=after)
-        kept = await self.messages.record(owner, message, keep=after.copy_due)
+        kept = await self._record(owner, message, keep=after.copy_due)
         self._report(message, identity, time.monotonic() - started, outcome=after.state if kept else "lost")
         if kept:
             self.outcomes.tell(message)
         if kept and after.copy_due:
             await self._file_copy(owner, message)
+
+    async def _record(self, owner: str, message: Message, *, keep: bool = False) -> bool:
+        """Record what a server said, however long the database is away: to forget it would be to send again."""
+        while True:
+            recording = asyncio.ensure_future(self.messages.record(owner, message, keep=keep))
+            try:
+                return await asyncio.shield(recording)
+            except asyncio.CancelledError:
+                # The process stops. What is being written is finished first: nobody may hand it back as unsent.
+                with suppress(Unavailable):
+                    await recording
+                raise
+            except Unavailable as error:
+                logger.warning("outcome not recorded yet", extra={"error": str(error)})
+                await asyncio.sleep(_RECORD_AGAIN_S)
 
     def _report(self, message: Message, identity: UserIdentity | None, seconds: float, outcome: str) -> None:
         self.meter.attempt(identity.protocol if identity else "none", outcome, seconds)
@@ -184,21 +221,18 @@ class Send:
         """Offer the message to its server; return what the delivery is after that."""
         identity, route = None, None
         try:
-            identity = await self.identities.get(message.user_id, message.identity_id)
-            route = await self.routing.of(identity)
+            identity, route = await self._route(message)
             raw = await self.raws.get(message.user_id, message.raw_msg_id or "")
             envelope = _envelope(message, identity, delivery)
             replies = await route.submitter.submit(route.outgoing, envelope, mime.without_bcc(raw))
         except Unavailable:
             raise
-        except NotFound:
-            error: GatewayError = Refused("The identity of this message is deleted.")
         except GatewayError as failure:
             error = failure
         except Exception:
             # An unknown failure counts as temporary: no order may be lost to a fault of ours.
             logger.exception("attempt to send failed unexpectedly", extra={"message_id": message.message_id})
-            error = Unavailable("An internal error; it will be tried again.")
+            error = Unavailable(_FAULT)
         else:
             files_copy = route.mailbox is not None
             patience = self._patience(delivery.attempts)
@@ -219,7 +253,7 @@ class Send:
         if delivery is None:
             return
         try:
-            route = await self._mailbox_route(message)
+            _, route = await self._route(message)
             if route.mailbox and route.incoming:
                 raw = await self.raws.get(message.user_id, message.raw_msg_id or "")
                 await route.mailbox.file_sent(route.incoming, raw, message.date or self.clock())
@@ -228,15 +262,22 @@ class Send:
         except GatewayError as error:
             logger.warning("sent copy not filed", extra={"message_id": message.message_id, "error": str(error)})
             after = transitions.copy_failed(delivery, error, self._patience(delivery.copy_attempts))
+        except Exception:
+            logger.exception("filing failed unexpectedly", extra={"message_id": message.message_id})
+            after = transitions.copy_failed(delivery, Unavailable(_FAULT), self._patience(delivery.copy_attempts))
         else:
             after = transitions.copy_filed(delivery)
         message = replace(message, delivery=after)
-        if await self.messages.record(owner, message):
+        if await self._record(owner, message):
             self.outcomes.tell(message)
 
-    async def _mailbox_route(self, message: Message) -> Route:
-        identity = await self.identities.get(message.user_id, message.identity_id)
-        return await self.routing.of(identity)
+    async def _route(self, message: Message) -> tuple[UserIdentity, Route]:
+        """Return the identity and its way out. Raises Refused where it was deleted meanwhile."""
+        try:
+            identity = await self.identities.get(message.user_id, message.identity_id)
+            return identity, await self.routing.of(identity)
+        except NotFound as error:
+            raise Refused("The identity of this message is deleted.") from error
 
 
 def _envelope(message: Message, identity: UserIdentity, delivery: Delivery) -> Envelope:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from marshmallow import ValidationError, fields, validate, validates_schema
 
-from api.fields import HeaderText, IdentifierField, MailboxField, StrictSchema, Timestamp
+from api.fields import HeaderText, IdentifierField, MailboxField, StrictSchema, Timestamp, TrueOrFalse
 from api.routing import Answer, Call, Operation
 from gateway.compose import Compose, NewDraft
 from gateway.delivery import Delivery, DeliveryState
@@ -45,7 +45,7 @@ class NewDraftSchema(StrictSchema):
     user_identities = fields.List(IdentifierField(), required=True, validate=validate.Length(equal=1))
     subject = HeaderText(load_default="", validate=validate.Length(max=_MAX_SUBJECT))
     body = fields.String(load_default="")
-    body_is_plain = fields.Boolean(load_default=True, truthy={True}, falsy={False})
+    body_is_plain = TrueOrFalse(load_default=True)
     participants = fields.List(
         fields.Nested(ParticipantSchema), load_default=list, validate=validate.Length(max=_MAX_PARTICIPANTS)
     )
@@ -112,7 +112,7 @@ class MessageRoutes:
         ]
 
     async def _create(self, call: Call) -> Answer:
-        message_id = await self._compose.create(call.user_id, _new_draft(call.body, call.raw_body))
+        message_id = await self._compose.create(call.user_id, _new_draft(call.body))
         location = f"/api/v1/messages/{message_id}"
         return Answer({"location": location, "message_id": message_id}, 201, {"Location": location})
 
@@ -137,7 +137,7 @@ class MessageRoutes:
         return Answer(raw, headers={"Content-Type": "message/rfc822"})
 
 
-def _new_draft(body: Mapping[str, Any], raw_body: Mapping[str, Any]) -> NewDraft:
+def _new_draft(body: Mapping[str, Any]) -> NewDraft:
     return NewDraft(
         message_id=body["message_id"],
         identity_id=body["user_identities"][0],
@@ -149,7 +149,7 @@ def _new_draft(body: Mapping[str, Any], raw_body: Mapping[str, Any]) -> NewDraft
             for each in body["participants"]
         ],
         importance_level=body["importance_level"],
-        fingerprint=sha256(orjson.dumps(raw_body, option=orjson.OPT_SORT_KEYS)).hexdigest(),
+        fingerprint=sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest(),
     )
 
 

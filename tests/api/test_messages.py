@@ -105,6 +105,7 @@ async def test_ids_are_of_one_user(user: Client, api: Client) -> None:
         ({"participants": [{"type": "Sender", "address": "a@example.org"}] * 2}, "participants"),
         ({"importance_level": 10**30}, "importance_level"),
         ({"body_is_plain": "yes"}, "body_is_plain"),
+        ({"body_is_plain": 1}, "body_is_plain"),
         ({"body": None}, "body"),
     ],
 )
@@ -114,6 +115,26 @@ async def test_refused_draft(user: Client, changes: dict[str, Any], fault: str) 
     reply = await user.post(MESSAGES, body)
     assert reply.status == 422
     assert fault in reply.json["errors"]
+
+
+async def test_deep_nonsense(user: Client) -> None:
+    """What is ignored may be nested as deep as it likes."""
+    deep: list[Any] = []
+    for _ in range(300):
+        deep = [deep]
+    body = draft((await user.local_identity())["identity_id"], delivery=deep)
+    assert (await user.post(MESSAGES, body)).status == 201
+
+
+async def test_one_id_two_users(user: Client, api: Client, provider: Provider) -> None:
+    """Two users who wait for messages of one id at once each get their own."""
+    other = await api.register("another")
+    for client in (user, other):
+        identity_id = (await client.local_identity())["identity_id"]
+        await client.post(MESSAGES, draft(identity_id, message_id=CHOSEN))
+    replies = await asyncio.gather(user.send(CHOSEN), other.send(CHOSEN))
+    assert [reply.json["user_id"] for reply in replies] == [user.user_id, other.user_id]
+    assert len(provider.received) == 2
 
 
 async def test_send_by_the_relay(user: Client, provider: Provider) -> None:

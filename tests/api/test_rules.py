@@ -77,6 +77,7 @@ async def test_wrong_verb(user: Client) -> None:
         (b'{"a": "\xff"}', "application/json", 400),
         (b'{"a": "\\ud800"}', "application/json", 400),
         (b'{"a": NaN}', "application/json", 400),
+        (b'{"delivery": ' + b"[" * 2000, "application/json", 400),
         (b"{}", "application/merge-patch+json", 422),
         (b"{}", "application/json; charset=utf-8", 422),
     ],
@@ -87,6 +88,13 @@ async def test_bodies(user: Client, body: bytes, content_type: str, status: int)
     reply = await user.call("POST", "/api/v1/messages", data=body, headers=headers)
     assert reply.status == status
     assert reply.json["status"] == status
+
+
+async def test_content_coding(user: Client) -> None:
+    """A body in a content coding is 415: nobody can make the gateway unpack something huge."""
+    for coding in ("gzip", "nonsense"):
+        headers = JSON | {"Content-Encoding": coding}
+        assert (await user.call("POST", "/api/v1/messages", data=b"\x1f\x8b", headers=headers)).status == 415
 
 
 async def test_too_large(user: Client) -> None:
@@ -144,7 +152,22 @@ async def test_request_id(api: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=-1", "limit=x", "limit=1.5", "offset=-1", "offset=x", "color=red"]
+    "query",
+    [
+        "limit=0",
+        "limit=-1",
+        "limit=x",
+        "limit=1.5",
+        "limit=1_0",
+        "limit=+5",
+        "limit=%205",
+        "limit=%D9%A3",
+        "limit=1&limit=2",
+        "limit=",
+        "offset=-1",
+        "offset=x",
+        "color=red",
+    ],
 )
 async def test_bad_page(user: Client, query: str) -> None:
     """A page that makes no sense is 422."""
