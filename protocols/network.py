@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
@@ -17,14 +18,18 @@ import aiohappyeyeballs
 
 from gateway.config import NetworkSection
 from gateway.errors import HostRefused, RemoteError, StartError, Unreachable, Untrusted
-from gateway.identity import Endpoint
+from gateway.identity import Endpoint, TLSMode
 
 # As socket.getaddrinfo() returns it; the last item is the socket address.
 AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
 Address = IPv4Address | IPv6Address
 
 _HAPPY_EYEBALLS_DELAY_S = 0.25  # RFC 8305 §5
+_MAX_ADDRESSES = 8  # of one name; a name with hundreds would make us knock at hundreds of doors
+_GLOBAL_UNICAST = ip_network("2000::/3")  # RFC 4291 §2.4 and IANA: all other public IPv6 space is unassigned
 _NAT64 = ip_network("64:ff9b::/96")  # RFC 6052 §2.1
+# RFC 6890 §2.2.2 and RFC 7526: protocol assignments and 6to4 relays; Python 3.11 takes them for global.
+_NO_HOSTS = (ip_network("192.0.0.0/24"), ip_network("192.88.99.0/24"))
 
 
 class Network:
@@ -44,24 +49,43 @@ class Network:
                     f"network.ca_file: {settings.ca_file} cannot be read as PEM certificates."
                 ) from error
 
-    async def connect(self, endpoint: Endpoint) -> socket.socket:
-        """Return a connected, non-blocking TCP socket.
+    @asynccontextmanager
+    async def connect(self, endpoint: Endpoint) -> AsyncIterator[socket.socket]:
+        """Yield a connected, non-blocking TCP socket, for a transport to take over and to close.
 
         Raises HostRefused (the rules forbid it), Unreachable (no such host, no answer in time).
         """
-        if not endpoint.operators and endpoint.port not in self._settings.ports:
-            raise HostRefused(
-                f"Port {endpoint.port} of {endpoint.host} is not one that mail servers use; connections to it are"
-                " not allowed here."
-            )
+        if not endpoint.operators:
+            self._check(endpoint)
+        sock = await self._open(endpoint)
+        try:
+            yield sock
+        finally:
+            # When the server resets the connection before create_connection() is done, uvloop has closed the
+            # descriptor and forgets to tell the socket, which at its end would close that number again, by then
+            # perhaps another connection's. close() closes what no transport has taken, detach() forgets the rest.
+            sock.close()
+            sock.detach()
+
+    async def _open(self, endpoint: Endpoint) -> socket.socket:
         try:
             async with asyncio.timeout(self._settings.connect_timeout_s):
                 addresses = await self._resolve(endpoint)
                 return await aiohappyeyeballs.start_connection(
                     addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY_S
                 )
-        except (OSError, TimeoutError) as error:
+        # UnicodeError: a name that has no DNS form; RuntimeError: uvloop, of a socket that is gone.
+        except (OSError, UnicodeError, RuntimeError) as error:
             raise explain(error, endpoint) from error
+
+    def _check(self, endpoint: Endpoint) -> None:
+        if endpoint.port not in self._settings.ports:
+            raise HostRefused(
+                f"Port {endpoint.port} of {endpoint.host} is not one that mail servers use; connections to it are"
+                " not allowed here."
+            )
+        if endpoint.tls is TLSMode.NONE and not self._settings.allow_plaintext:
+            raise HostRefused(f"Connections without TLS, as to {endpoint.host}, are not allowed here.")
 
     async def _resolve(self, endpoint: Endpoint) -> list[AddressInfo]:
         """Return the addresses of the host to which a connection is allowed. Raises HostRefused, OSError."""
@@ -77,31 +101,30 @@ class Network:
             raise HostRefused(
                 f"{endpoint.host} has no public address; connections to private networks are not allowed here."
             )
-        return usable
+        return usable[:_MAX_ADDRESSES]
 
     def _is_allowed(self, text: str) -> bool:
         address = ip_address(text.partition("%")[0])
-        if any(address in network for network in self._allowed):
-            return True
-        return all(_is_public(each) for each in (address, *_embedded(address)))
+        return all(any(end in network for network in self._allowed) or _is_public(end) for end in _ends(address))
 
 
 def _is_public(address: Address) -> bool:
-    return address.is_global and not address.is_multicast and not address.is_reserved
+    if address.is_multicast or address.is_reserved or any(address in network for network in _NO_HOSTS):
+        return False
+    return address.is_global and (isinstance(address, IPv4Address) or address in _GLOBAL_UNICAST)
 
 
-def _embedded(address: Address) -> Iterator[Address]:
-    """Yield the IPv4 addresses to which an IPv6 address may be translated on its way."""
+def _ends(address: Address) -> Sequence[Address]:
+    """Return where packets to this address may end: itself, or the IPv4 host that an IPv6 address stands for."""
     if isinstance(address, IPv4Address):
-        return
-    if address.ipv4_mapped:
-        yield address.ipv4_mapped
-    if address.sixtofour:
-        yield address.sixtofour
-    if address.teredo:
-        yield from address.teredo
+        return [address]
+    if address.ipv4_mapped:  # RFC 4291 §2.5.5.2
+        return [address.ipv4_mapped]
     if address in _NAT64:
-        yield IPv4Address(int(address) & 0xFFFF_FFFF)
+        return [IPv4Address(int(address) & 0xFFFF_FFFF)]
+    if address.sixtofour:  # RFC 3056
+        return [address, address.sixtofour]
+    return [address, *(address.teredo or ())]  # RFC 4380
 
 
 def explain(error: BaseException, endpoint: Endpoint) -> RemoteError:
@@ -110,12 +133,11 @@ def explain(error: BaseException, endpoint: Endpoint) -> RemoteError:
     for cause in _causes(error):
         match cause:
             case ssl.SSLCertVerificationError():
-                return Untrusted(
-                    f"The certificate of {where} is not trusted: {cause.verify_message or 'it does not verify'}."
-                )
+                why = getattr(cause, "verify_message", "") or "it does not verify"
+                return Untrusted(f"The certificate of {where} is not trusted: {why}.")
             case ssl.SSLError():
                 return Unreachable(f"No TLS connection to {where}. Is the TLS mode right for this port?")
-            case socket.gaierror():
+            case socket.gaierror() | UnicodeError():
                 return Unreachable(f"The host name {endpoint.host} cannot be resolved. Is it spelled right?")
             case ConnectionRefusedError():
                 return Unreachable(f"{where} refuses connections. Are host and port right?")

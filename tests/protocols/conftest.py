@@ -1,0 +1,75 @@
+"""What the protocols' tests share: ways to reach a server on loopback, and a watch for what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from gateway.config import NetworkSection
+from gateway.identity import Endpoint, SignIn, TLSMode
+from protocols.network import Network
+from tests.protocols.dovecot import Dovecot
+
+Reach = Callable[..., Network]
+
+PASSWORD = 'corréct "horse" \\ battery'
+ME = SignIn("me@elsewhere.example", PASSWORD)
+
+
+@pytest.fixture
+def reach(ca_file: Path) -> Reach:
+    """Return a network that may connect to these ports on loopback and trusts the authority."""
+
+    def network(*ports: int, **changes: Any) -> Network:
+        settings: dict[str, Any] = {
+            "allow": ("127.0.0.0/8",),
+            "ports": ports,
+            "allow_plaintext": True,
+            "ca_file": str(ca_file),
+            "connect_timeout_s": 5.0,
+            "command_timeout_s": 5.0,
+        }
+        return Network(NetworkSection(**settings | changes))
+
+    return network
+
+
+def at(port: int, tls: TLSMode = TLSMode.NONE, sign_in: SignIn | None = ME, host: str = "127.0.0.1") -> Endpoint:
+    """Return an endpoint on loopback."""
+    return Endpoint(host, port, tls, sign_in)
+
+
+@pytest.fixture(scope="session")
+def dovecot(authority: trustme.CA) -> Iterator[Dovecot]:
+    """One real Dovecot for the whole run."""
+    if not Dovecot.is_installed():
+        missing = "Dovecot is not installed: apt-get install dovecot-imapd"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with Dovecot(authority) as server:
+        yield server
+
+
+@pytest.fixture
+async def nothing_left() -> AsyncIterator[None]:
+    """Assert that a test leaves no task running and no error that nobody has seen."""
+    problems: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: problems.append(context))
+    gc.freeze()  # what is older need not be looked through
+    yield
+    for _ in range(3):
+        await asyncio.sleep(0)  # let what was canceled or aborted end
+    gc.collect()  # errors that nobody has seen are reported when their task or future goes
+    gc.unfreeze()
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert not problems

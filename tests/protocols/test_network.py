@@ -1,0 +1,215 @@
+"""The guard: which hosts and ports may be reached, and what a failure to connect means."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.config import NetworkSection
+from gateway.errors import HostRefused, StartError, Unreachable, Untrusted
+from gateway.identity import Endpoint, TLSMode
+from protocols.network import Network, explain
+from tests.protocols.conftest import Reach, at
+from tests.protocols.scripted import Scripted, hang
+
+STRICT = Network(NetworkSection(ports=(25, 587), connect_timeout_s=5))
+
+PRIVATE = {
+    "loopback": "127.0.0.1",
+    "all of loopback": "127.8.9.10",
+    "this host": "0.0.0.0",  # noqa: S104 - to be refused, not bound
+    "this network": "0.1.2.3",
+    "10/8": "10.0.0.1",
+    "172.16/12": "172.31.255.254",
+    "192.168/16": "192.168.1.1",
+    "carriers' NAT": "100.64.0.1",
+    "link-local": "169.254.1.1",
+    "cloud metadata": "169.254.169.254",
+    "Alibaba's metadata": "100.100.100.200",
+    "protocol assignments": "192.0.0.192",
+    "documentation": "203.0.113.9",
+    "benchmarks": "198.18.0.1",
+    "multicast": "224.0.0.1",
+    "administrative multicast": "239.255.255.250",
+    "6to4 relays": "192.88.99.1",
+    "reserved": "240.0.0.1",
+    "broadcast": "255.255.255.255",
+    "IPv6 loopback": "::1",
+    "IPv6 unspecified": "::",
+    "IPv6 link-local": "fe80::1",
+    "IPv6 link-local with a zone": "fe80::1%lo",
+    "IPv6 site-local": "fec0::1",
+    "IPv6 unique local": "fd00:ec2::254",
+    "IPv6 multicast": "ff02::1",
+    "IPv6 documentation": "2001:db8::1",
+    "IPv6 discard": "100::1",
+    "IPv6 segment routing": "5f00::1",
+    "IPv4-mapped loopback": "::ffff:127.0.0.1",
+    "IPv4-mapped private": "::ffff:10.0.0.1",
+    "IPv4-compatible": "::127.0.0.1",
+    "6to4 of loopback": "2002:7f00:1::1",
+    "6to4 of a private host": "2002:c0a8:101::1",
+    "NAT64 of loopback": "64:ff9b::7f00:1",
+    "NAT64 of metadata": "64:ff9b::a9fe:a9fe",
+    "local NAT64": "64:ff9b:1::808:808",
+    "Teredo": "2001:0:4136:e378:8000:63bf:3fff:fdd2",
+}
+PUBLIC = {
+    "IPv4": "8.8.8.8",
+    "IPv6": "2001:4860:4860::8888",
+    "IPv4-mapped": "::ffff:8.8.8.8",
+    "NAT64 of a public host": "64:ff9b::808:808",
+    "6to4 of a public host": "2002:808:808::1",
+}
+
+
+@pytest.mark.parametrize("host", PRIVATE.values(), ids=PRIVATE)
+async def test_hosts_without_a_public_address_are_refused(host: str) -> None:
+    """No connection goes to an address that is not public, whichever way it is written as an address."""
+    with pytest.raises(HostRefused, match="no public address"):
+        async with STRICT.connect(at(25, TLSMode.STARTTLS, host=host)):
+            pass
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.1", "0x7f.1", "0x7f000001", "0177.0.0.1", "2130706433", "0"])
+async def test_other_spellings_of_loopback_are_refused(host: str) -> None:
+    """What the resolver takes for loopback is refused as loopback: names, short, octal, hexadecimal and decimal."""
+    with pytest.raises(HostRefused):
+        async with STRICT.connect(at(25, TLSMode.STARTTLS, host=host)):
+            pass
+
+
+@pytest.mark.parametrize("address", PUBLIC.values(), ids=PUBLIC)
+def test_public_addresses_are_allowed(address: str) -> None:
+    """Public addresses are allowed, and so are IPv6 addresses that stand for a public IPv4 host."""
+    assert STRICT._is_allowed(address)  # noqa: SLF001 - a connection would leave this machine
+
+
+@given(st.ip_addresses())
+def test_every_address_is_judged(address: object) -> None:
+    """The guard has an answer for every address, and never allows one that the standard library calls private."""
+    allowed = STRICT._is_allowed(str(address))  # noqa: SLF001 - as above
+    known = ip_address(str(address))
+    assert not (allowed and (known.is_loopback or known.is_link_local or known.is_multicast))
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1", "::ffff:127.0.0.1", "64:ff9b::7f00:1"])
+def test_allowed_networks(text: str, reach: Reach) -> None:
+    """A network that the operator allows is allowed, also where IPv6 stands for its addresses; others are not."""
+    assert reach()._is_allowed(text)  # noqa: SLF001 - some have no route here
+    assert not reach(allow=("10.0.0.0/8",))._is_allowed(text)  # noqa: SLF001
+
+
+async def test_some_addresses_of_a_host_allowed(reach: Reach) -> None:
+    """Of a host with several addresses those that are allowed are used: localhost is ::1 as well."""
+    async with (
+        Scripted([hang]) as server,
+        reach(server.port).connect(at(server.port, host="localhost")) as sock,
+    ):
+        assert sock.getpeername() == (server.host, server.port)
+        assert not sock.getblocking()
+
+
+async def test_ports_of_other_services_are_refused(reach: Reach) -> None:
+    """A port that is not configured is refused, before the host is looked up."""
+    with pytest.raises(HostRefused, match=r"Port 6379 of nowhere\.invalid"):
+        async with reach(25).connect(at(6379, host="nowhere.invalid")):
+            pass
+
+
+async def test_plaintext_is_refused_where_not_allowed(reach: Reach) -> None:
+    """An account stored with TLS mode none is not used any more when the configuration stops to allow that."""
+    async with Scripted([hang]) as server:
+        with pytest.raises(HostRefused, match="without TLS"):
+            async with reach(server.port, allow_plaintext=False).connect(at(server.port)):
+                pass
+    assert server.connections == 0
+
+
+async def test_the_operators_own_servers_are_never_refused() -> None:
+    """The relay may be on loopback, on any port, without TLS."""
+    async with Scripted([hang]) as server:
+        relay = Endpoint(server.host, server.port, TLSMode.NONE, operators=True)
+        async with STRICT.connect(relay):
+            pass
+
+
+async def test_closed_port(reach: Reach) -> None:
+    """A port where nobody listens is Unreachable, with that reason."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(Unreachable, match="refuses connections") as caught:
+            async with reach(port).connect(at(port)):
+                pass
+    assert caught.value.temporary
+
+
+async def test_full_backlog(reach: Reach) -> None:
+    """A host that does not answer is Unreachable when the connect time-out has passed."""
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen(0)
+        port = busy.getsockname()[1]
+        with socket.create_connection(busy.getsockname()), pytest.raises(Unreachable, match="in time"):
+            async with reach(port, connect_timeout_s=0.1).connect(at(port)):
+                pass
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 64 + ".example", "a..b", "\udcff.example"])
+async def test_unknown_host(host: str, reach: Reach) -> None:
+    """A name that cannot be resolved is Unreachable, also one that no DNS question can hold."""
+    with pytest.raises(Unreachable):
+        async with reach(25).connect(at(25, host=host)):
+            pass
+
+
+@pytest.mark.usefixtures("nothing_left")
+async def test_cancellation(reach: Reach) -> None:
+    """Canceling a connection that is being opened leaves nothing behind."""
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen(0)
+        with socket.create_connection(busy.getsockname()):
+            port = busy.getsockname()[1]
+            task = asyncio.create_task(reach(port).connect(at(port)).__aenter__())
+            await asyncio.sleep(0.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+
+def test_unusable_ca_file(tmp_path: Path) -> None:
+    """A file of authorities that is missing or no PEM stops the start and is named."""
+    broken = tmp_path / "ca.pem"
+    broken.write_text("no certificate")
+    for path in (broken, tmp_path / "missing.pem"):
+        with pytest.raises(StartError, match=r"network\.ca_file"):
+            Network(NetworkSection(ca_file=str(path)))
+
+
+def test_certificates_are_always_verified(reach: Reach) -> None:
+    """There is no way to connect without checking certificate and host name."""
+    assert reach().tls.verify_mode is ssl.CERT_REQUIRED
+    assert reach().tls.check_hostname
+    assert reach().tls.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+def test_the_innermost_cause_is_told() -> None:
+    """An error that libraries have wrapped is told by its cause, and its own text is not."""
+    try:
+        try:
+            raise ssl.SSLCertVerificationError("secret detail")
+        except ssl.SSLError as error:
+            raise ConnectionError("library detail") from error
+    except ConnectionError as error:
+        told = explain(error, at(465))
+    assert isinstance(told, Untrusted)
+    assert "detail" not in str(told)
