@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import cast
 
 import aiosmtplib
@@ -38,6 +38,7 @@ class SmtpAdapter:
     def __init__(self, network: Network, helo_name: str) -> None:
         self._network = network
         self._helo_name = ascii_host(helo_name)
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def submit(self, endpoint: Endpoint, envelope: Envelope, data: bytes) -> Mapping[str, Reply]:
         """Offer a message; return the server's answer for every recipient.
@@ -62,8 +63,10 @@ class SmtpAdapter:
     @asynccontextmanager
     async def _session(self, endpoint: Endpoint) -> AsyncIterator[aiosmtplib.SMTP]:
         """Yield a client that is connected and signed in. Raises RemoteError for all that goes wrong within."""
-        async with self._network.connect(endpoint) as sock:
+        async with AsyncExitStack() as stack:
+            sock = await stack.enter_async_context(self._network.connect(endpoint))
             client = self._client(endpoint)
+            stack.callback(client.close)
             try:
                 await client.connect(sock=sock)
                 await client.ehlo()
@@ -74,17 +77,15 @@ class SmtpAdapter:
                 yield client
             except SMTPResponseException as error:
                 refused = refusal(error.code, error.message, endpoint)
-                await self._quit(client, refused)
+                self._take_leave(client, stack, refused)
                 raise refused from error
             except RemoteError as error:
-                await self._quit(client, error)
+                self._take_leave(client, stack, error)
                 raise
             except (SMTPException, OSError, RuntimeError) as error:  # RuntimeError: uvloop, of a closed transport
                 raise explain(error, endpoint) from error
             else:
-                await self._quit(client)
-            finally:
-                client.close()
+                self._take_leave(client, stack)
 
     def _client(self, endpoint: Endpoint) -> aiosmtplib.SMTP:
         return _Client(
@@ -96,12 +97,23 @@ class SmtpAdapter:
             local_hostname=self._helo_name,
         )
 
-    async def _quit(self, client: aiosmtplib.SMTP, reason: RemoteError | None = None) -> None:
-        """Take leave (RFC 5321 §4.1.1.10). Whatever comes of it changes nothing of what was said before."""
+    def _take_leave(
+        self, client: aiosmtplib.SMTP, stack: AsyncExitStack, reason: RemoteError | None = None
+    ) -> None:
+        """QUIT (RFC 5321 §4.1.1.10), then close what is on the stack, without keeping anybody waiting.
+
+        What was said before holds whatever comes of it, and has to be recorded at once.
+        """
         if isinstance(reason, Unreachable):
             return  # it speaks no SMTP
-        with suppress(SMTPException, OSError, RuntimeError):
-            await client.quit(timeout=min(_QUIT_TIMEOUT_S, self._network.command_timeout))
+        task = asyncio.create_task(self._quit(client, stack.pop_all()))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _quit(self, client: aiosmtplib.SMTP, stack: AsyncExitStack) -> None:
+        async with stack:
+            with suppress(SMTPException, OSError, RuntimeError):
+                await client.quit(timeout=min(_QUIT_TIMEOUT_S, self._network.command_timeout))
 
 
 class _Client(aiosmtplib.SMTP):

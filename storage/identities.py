@@ -37,6 +37,7 @@ class MongoIdentities:
     """The core's Identities."""
 
     def __init__(self, mongo: Mongo, vault: Vault, clock: Clock) -> None:
+        self.operation_s = mongo.operation_s
         self._identities = mongo.collection(IDENTITIES)
         self._vault = vault
         self._clock = clock

@@ -6,8 +6,9 @@ message; a partial index over the former is the queue.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +20,8 @@ from gateway.errors import NotFound
 from gateway.message import EDITABLE, Message, Participant
 from gateway.ports import MessageFilter, Page
 from storage.mongo import Document, Mongo, page_of, translating
+
+logger = logging.getLogger(__name__)
 
 MESSAGES = "messages"
 INDEXES = {
@@ -38,6 +41,7 @@ class MongoMessages:
     """The core's Messages."""
 
     def __init__(self, mongo: Mongo) -> None:
+        self.operation_s = mongo.operation_s
         self._messages = mongo.collection(MESSAGES)
 
     @translating
@@ -89,7 +93,10 @@ class MongoMessages:
 
     @translating
     async def claim(self, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Message]:
-        """Take up to ``limit`` due messages: find them, mark each atomically, read what was marked."""
+        """Take up to ``limit`` due messages: find them, mark each atomically, read what was marked.
+
+        One that cannot be read is logged and left out, so that it holds up no other; its lease brings it back.
+        """
         due = {"delivery.due_at": {"$lte": now}}
         found = await self._messages.find(due, {"_id": 1}).sort("delivery.due_at", ASCENDING).to_list(limit)
         if not found:
@@ -104,7 +111,7 @@ class MongoMessages:
         }
         await self._messages.update_many({"_id": {"$in": keys}, **due}, [{"$set": mark}])
         mine = await self._messages.find({"_id": {"$in": keys}, "delivery.owner": owner}).to_list(limit)
-        return [_from_document(document) for document in mine]
+        return [message for document in mine if (message := _readable(document))]
 
     @translating
     async def renew(self, held: Collection[tuple[str, Message]], until: datetime) -> None:
@@ -182,6 +189,14 @@ def _delivery_to_document(delivery: Delivery) -> Document:
     return document
 
 
+def _readable(document: Mapping[str, Any]) -> Message | None:
+    try:
+        return _from_document(document)
+    except Exception:
+        logger.exception("a due message cannot be read and is skipped", extra={"message_key": document["_id"]})
+        return None
+
+
 def _from_document(document: Mapping[str, Any]) -> Message:
     return Message(
         message_id=document["message_id"],
@@ -191,7 +206,7 @@ def _from_document(document: Mapping[str, Any]) -> Message:
         body=document["body"],
         body_is_plain=document["body_is_plain"],
         excerpt=document["excerpt"],
-        participants=tuple(Participant(**participant) for participant in document["participants"]),
+        participants=tuple(Participant(**_known(Participant, each)) for each in document["participants"]),
         discussion_id=document["discussion_id"],
         date_insert=document["date_insert"],
         date_sort=document["date_sort"],
@@ -207,9 +222,15 @@ def _from_document(document: Mapping[str, Any]) -> Message:
 def _delivery_from_document(document: Mapping[str, Any]) -> Delivery | None:
     if document["state"] is None:
         return None
-    values = {key: value for key, value in document.items() if key != "owner"}
+    values = _known(Delivery, document)
     values["state"] = DeliveryState(values["state"])
     values["recipients"] = tuple(
-        Recipient(**recipient | {"state": RecipientState(recipient["state"])}) for recipient in values["recipients"]
+        Recipient(**_known(Recipient, each) | {"state": RecipientState(each["state"])})
+        for each in values["recipients"]
     )
     return Delivery(**{"due_at": None, **values})
+
+
+def _known(kind: type[Delivery | Recipient | Participant], document: Mapping[str, Any]) -> Document:
+    """Return what the class has fields for: ``owner`` is no field, and a newer version may have written more."""
+    return {each.name: document[each.name] for each in fields(kind) if each.name in document}

@@ -1,21 +1,25 @@
 """The database client: made here, and nowhere else does a driver type come from.
 
-Errors of the driver become ours in :func:`translating`. Every write waits for a majority of the members and their
-journals, because clients are told of it.
+Errors of the driver become ours in :func:`translating`, which also bounds how long a call may take. Every write
+waits for a majority of the members and their journals, because clients are told of it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+import pymongo
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession, AsyncIOMotorCollection
 from pymongo import IndexModel
 from pymongo.errors import (
     AutoReconnect,
     ConfigurationError,
     ConnectionFailure,
+    EncryptionError,
+    InvalidName,
     InvalidURI,
     OperationFailure,
     PyMongoError,
@@ -31,33 +35,57 @@ Session = AsyncIOMotorClientSession
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-_SELECT_SERVER_MS = 5_000
+
+class Store(Protocol):
+    """What asks the database. ``operation_s`` is how long one of its methods may take, in seconds."""
+
+    operation_s: float
+
+
+AnyStore = TypeVar("AnyStore", bound=Store)
+
 _OPERATION_MS = 10_000
-# Interrupted, shutting down, stepping down, out of disk space: the server is there and cannot serve now.
-_UNAVAILABLE_CODES = frozenset({91, 189, 262, 10107, 11600, 11602, 13435, 13436, 14031})
+# The driver's own deadline is to come first, for then its thread is free again.
+_MARGIN_S = 0.5
+# Interrupted, shutting down, stepping down, out of disk space, other members out of reach: the server is there and
+# cannot serve now. What the driver itself holds to be worth another try is among them.
+_UNAVAILABLE_CODES = frozenset({6, 7, 89, 91, 133, 134, 189, 262, 9001, 10058, 10107})
+_UNAVAILABLE_CODES |= {11600, 11602, 13435, 13436, 14031}
+# A transaction that a restart or an election cut off says so by its label only.
+_UNAVAILABLE_LABELS = ("TransientTransactionError", "RetryableWriteError")
+_AWAY = "The database does not answer at the moment. Try again."
 
 
 def is_unavailable(error: PyMongoError) -> bool:
     """True when the same operation may succeed later."""
-    if isinstance(error, OperationFailure):
-        # A transaction that a restart or an election cut off says so by its label only.
-        cut_off = error.has_error_label("TransientTransactionError")
-        return error.timeout or cut_off or error.code in _UNAVAILABLE_CODES
-    return error.timeout or isinstance(error, ConnectionFailure | AutoReconnect)
+    if isinstance(error, EncryptionError) and isinstance(error.cause, PyMongoError):
+        return is_unavailable(error.cause)
+    if isinstance(error, OperationFailure) and error.code in _UNAVAILABLE_CODES:
+        return True
+    labelled = any(error.has_error_label(label) for label in _UNAVAILABLE_LABELS)
+    return labelled or error.timeout or isinstance(error, ConnectionFailure | AutoReconnect)
 
 
 def translating(
-    method: Callable[Arguments, Awaitable[Result]],
-) -> Callable[Arguments, Coroutine[Any, Any, Result]]:
-    """Let a store method raise Unavailable in place of the driver's errors of connection and time."""
+    method: Callable[Concatenate[AnyStore, Arguments], Awaitable[Result]],
+) -> Callable[Concatenate[AnyStore, Arguments], Coroutine[Any, Any, Result]]:
+    """Let a store method raise Unavailable in place of the driver's errors of connection and time.
+
+    All that the method asks of the driver has ``operation_s`` together. The second deadline is for the wait for one
+    of Motor's few threads, which the driver does not count. A write that was cut off may still have happened.
+    """
 
     @functools.wraps(method)
-    async def translated(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+    async def translated(store: AnyStore, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         try:
-            return await method(*args, **kwargs)
+            with pymongo.timeout(store.operation_s):
+                async with asyncio.timeout(store.operation_s + _MARGIN_S):
+                    return await method(store, *args, **kwargs)
+        except TimeoutError as error:
+            raise Unavailable(_AWAY) from error
         except PyMongoError as error:
             if is_unavailable(error):
-                raise Unavailable("The database does not answer at the moment. Try again.") from error
+                raise Unavailable(_AWAY) from error
             raise
 
     return translated
@@ -66,8 +94,9 @@ def translating(
 class Mongo:
     """The connection to one database. Provides the core's Health."""
 
-    def __init__(self, uri: str, database: str) -> None:
-        """Connect lazily. Raises StartError when the connection string is wrong."""
+    def __init__(self, uri: str, database: str, *, operation_ms: int = _OPERATION_MS) -> None:
+        """Connect lazily. Raises StartError when the connection string or the database's name is wrong."""
+        self.operation_s = operation_ms / 1000
         try:
             self.client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
                 uri,
@@ -75,12 +104,13 @@ class Mongo:
                 tz_aware=True,
                 w="majority",
                 journal=True,
-                serverSelectionTimeoutMS=_SELECT_SERVER_MS,
-                timeoutMS=_OPERATION_MS,
+                timeoutMS=operation_ms,  # the search for a server is part of it
             )
+            self.database = self.client[database]
+        except InvalidName as error:
+            raise StartError("storage.database is no valid name of a MongoDB database.") from error
         except (InvalidURI, ConfigurationError, ValueError) as error:
             raise StartError("storage.uri is no valid MongoDB connection string: mongodb://host/?…") from error
-        self.database = self.client[database]
 
     def collection(self, name: str) -> Collection:
         """Return a collection of the gateway's database."""
@@ -115,10 +145,23 @@ class Mongo:
         """Ask the database for a sign of life. Raises Unavailable."""
         await self.client.admin.command("ping")
 
+    @translating
     async def in_transaction(self, work: Callable[[Session], Coroutine[Any, Any, None]]) -> None:
-        """Run ``work`` in a transaction: all of its writes happen, or none. It may be run again."""
+        """Run ``work`` in a transaction: all of its writes happen, or none. It may be run again.
+
+        Raises Unavailable and the driver's other errors.
+        """
+        now = asyncio.get_running_loop().time
+        deadline = now() + self.operation_s
+
+        async def work_in_time(session: Session) -> None:
+            # with_transaction by itself goes on trying for 120 seconds.
+            if now() >= deadline:
+                raise TimeoutError
+            await work(session)
+
         async with await self.client.start_session() as session:
-            await session.with_transaction(work)
+            await session.with_transaction(work_in_time)
 
     def close(self) -> None:
         """Close all connections."""

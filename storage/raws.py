@@ -12,6 +12,7 @@ class MongoRaws:
     """The core's Raws."""
 
     def __init__(self, mongo: Mongo) -> None:
+        self.operation_s = mongo.operation_s
         self._raws = mongo.collection(RAWS)
 
     @translating

@@ -11,7 +11,9 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from bson.binary import STANDARD, UUID_SUBTYPE, Binary
@@ -21,7 +23,7 @@ from pymongo import ASCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError, EncryptionError, PyMongoError
 
 from gateway.errors import StartError
-from storage.mongo import Document, Mongo
+from storage.mongo import Document, Mongo, is_unavailable
 
 KEYS = "keys"
 INDEXES = {
@@ -54,7 +56,7 @@ class Vault:
         """
         try:
             sealed = await self._mongo.collection(KEYS).find_one({"keyAltNames": _DATA_KEY})
-            master_key = _read_key_file(self._key_file, may_make=sealed is None)
+            master_key = read_key_file(self._key_file, may_make=sealed is None)
             self._encryption = AsyncIOMotorClientEncryption(
                 {"local": {"key": master_key}},
                 f"{self._mongo.database.name}.{KEYS}",
@@ -63,13 +65,13 @@ class Vault:
             )
             self._data_key = sealed["_id"] if sealed else await self._make_data_key(self._encryption)
             await self._encrypt_one("")
-        except EncryptionError as error:
+        except PyMongoError as error:
+            if is_unavailable(error) or not isinstance(error, EncryptionError):
+                raise StartError("The database does not answer while the keys are read.") from error
             raise StartError(
                 f"The key file {self._key_file} does not fit this database: its credentials were encrypted with"
                 " another key. Put the right file back, or name it with storage.key_file."
             ) from error
-        except PyMongoError as error:
-            raise StartError("The database does not answer while the keys are read.") from error
 
     async def _make_data_key(self, encryption: AsyncIOMotorClientEncryption[Document]) -> Binary:
         try:
@@ -105,7 +107,7 @@ class Vault:
             self._encryption = None
 
 
-def _read_key_file(path: Path, *, may_make: bool) -> bytes:
+def read_key_file(path: Path, *, may_make: bool) -> bytes:
     """Return the master key; make the file where there is none and nothing is sealed yet. Raises StartError."""
     try:
         if not path.exists():
@@ -128,16 +130,24 @@ def _read_key_file(path: Path, *, may_make: bool) -> bytes:
 def _make_key_file(path: Path) -> None:
     """Write a new key under another name and link it into place: of two processes one wins, and none reads half."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    # A name of its own for every draft: two containers on one volume may both be process 1.
+    descriptor, draft = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".new", dir=path.parent)
     try:
-        os.write(descriptor, secrets.token_bytes(_MASTER_KEY_BYTES))
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(_MASTER_KEY_BYTES))
+            file.flush()
+            os.fsync(descriptor)
+        with suppress(FileExistsError):
+            path.hardlink_to(draft)
+    finally:
+        Path(draft).unlink()
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    """Put the names in a directory on the disk: after a power cut no ciphertext may be there without its key."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    try:
-        path.hardlink_to(draft)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()

@@ -26,6 +26,7 @@ class MongoTokens:
     """The core's TokenStore."""
 
     def __init__(self, mongo: Mongo) -> None:
+        self.operation_s = mongo.operation_s
         self._tokens = mongo.collection(TOKENS)
 
     @translating

@@ -23,10 +23,10 @@ class MongoUsers:
 
     def __init__(self, mongo: Mongo, identities: MongoIdentities) -> None:
         self._mongo = mongo
+        self.operation_s = mongo.operation_s
         self._users = mongo.collection(USERS)
         self._identities = identities
 
-    @translating
     async def add(self, user: User, password_hash: str, first_identity: UserIdentity) -> None:
         """Store the user and the first identity in one transaction. Raises Conflict when the name is taken."""
         document = _to_document(user, password_hash)

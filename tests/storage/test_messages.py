@@ -135,6 +135,28 @@ async def test_claim_takes_the_longest_due(store: MongoMessages) -> None:
     assert claimed.message_id == older.message_id != newer.message_id
 
 
+async def test_claim_skips_the_unreadable(
+    store: MongoMessages, mongo: Mongo, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A document that cannot be read is logged with its key, and the others of its batch are claimed."""
+    broken, sound = await queued(store), await queued(store)
+    key = f"{USER}/{broken.message_id}"
+    await mongo.collection(MESSAGES).update_one({"_id": key}, {"$unset": {"subject": ""}})
+    claimed = await store.claim("w", NOW, LEASE, 10)
+    assert [each.message_id for each in claimed] == [sound.message_id]
+    assert [getattr(record, "message_key", None) for record in caplog.records] == [key]
+
+
+async def test_newer_documents(store: MongoMessages, mongo: Mongo) -> None:
+    """What a newer version wrote besides what we know is ignored."""
+    draft = await queued(store)
+    before = await store.get(USER, draft.message_id)
+    places = ("new", "delivery.new", "delivery.recipients.0.new", "participants.0.new")
+    await mongo.collection(MESSAGES).update_one({}, {"$set": dict.fromkeys(places, 1)})
+    assert await store.get(USER, draft.message_id) == before
+    assert len(await store.claim("w", NOW, LEASE, 10)) == 1
+
+
 async def test_expired_lease(store: MongoMessages) -> None:
     """When a worker died, another gets its message, and what the first would still record is refused."""
     await queued(store)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,6 +14,7 @@ import pytest
 from pymongo.errors import (
     AutoReconnect,
     DuplicateKeyError,
+    EncryptionError,
     ExecutionTimeout,
     NotPrimaryError,
     OperationFailure,
@@ -23,7 +26,7 @@ from api.main import INDEXES
 from gateway.errors import StartError, Unavailable
 from gateway.ports import Page
 from storage.embedded import EmbeddedMongod
-from storage.mongo import Mongo, is_unavailable, page_of
+from storage.mongo import Mongo, Session, is_unavailable, page_of
 
 
 @pytest.mark.parametrize("uri", ["mongodb://", "mongodb://host:port", "http://example.org"])
@@ -31,6 +34,13 @@ def test_bad_uri(uri: str) -> None:
     """A malformed connection string stops the start with the key's name."""
     with pytest.raises(StartError, match=r"storage\.uri"):
         Mongo(uri, "x")
+
+
+@pytest.mark.parametrize("name", ["", "a b"])
+def test_bad_name(name: str) -> None:
+    """A name that no database can have stops the start with the key's name."""
+    with pytest.raises(StartError, match=r"storage\.database"):
+        Mongo("mongodb://localhost", name)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +53,11 @@ def test_bad_uri(uri: str) -> None:
         (OperationFailure("shutting down", 91), True),
         (OperationFailure("out of disk space", 14031), True),
         (OperationFailure("cut off", 251, {"errorLabels": ["TransientTransactionError"]}), True),
+        (OperationFailure("host unreachable", 6), True),
+        (OperationFailure("no member to read from", 133), True),
+        (OperationFailure("try again", 1, {"errorLabels": ["RetryableWriteError"]}), True),
+        (EncryptionError(AutoReconnect()), True),
+        (EncryptionError(ValueError()), False),
         (OperationFailure("bad query", 2), False),
         (DuplicateKeyError("taken"), False),
         (PyMongoError("anything"), False),
@@ -77,29 +92,79 @@ async def test_pages(mongo: Mongo) -> None:
     assert await page_of(numbers, {"_id": 99}, [("_id", 1)], Page()) == (0, [])
 
 
+_THREADS = 5 * (os.cpu_count() or 1)
+"""What Motor has, unless MOTOR_MAX_WORKERS says otherwise."""
+
+
+async def _pid(mongo: Mongo) -> int:
+    return int((await mongo.client.admin.command("serverStatus"))["pid"])
+
+
 async def test_database_away_and_back(tmp_path: Path) -> None:
     """While the database is away that is told; when it is back the same client goes on."""
     async with EmbeddedMongod(tmp_path) as server:
-        mongo = Mongo(server.uri, f"test_{uuid4().hex}")
-        await mongo.ping()
-        pid = int((await mongo.client.admin.command("serverStatus"))["pid"])
+        mongo = Mongo(server.uri, "x", operation_ms=300)
+        pid = await _pid(mongo)
         os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(Unavailable):
+            await mongo.ping()
         os.kill(pid, signal.SIGKILL)
         async with asyncio.timeout(30):
             while True:
-                try:
+                with suppress(Unavailable):
                     await mongo.ping()
-                except Unavailable:
-                    continue
-                if int((await mongo.client.admin.command("serverStatus"))["pid"]) != pid:
                     break
+        assert await _pid(mongo) != pid
         mongo.close()
 
 
-async def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+async def hung(mongod: EmbeddedMongod) -> AsyncIterator[Mongo]:
+    """A connected client with 300 ms for an operation, whose server takes what it is sent and never answers."""
+    mongo = Mongo(mongod.uri, f"test_{uuid4().hex}", operation_ms=300)
+    pid = await _pid(mongo)
+    os.kill(pid, signal.SIGSTOP)
+    yield mongo
+    os.kill(pid, signal.SIGCONT)
+    mongo.close()
+
+
+async def test_crowd_before_a_hung_database(hung: Mongo) -> None:
+    """Many more calls than the driver has threads are all told in time."""
+    async with asyncio.timeout(2):
+        outcomes = await asyncio.gather(*(hung.ping() for _ in range(10 * _THREADS)), return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {Unavailable}
+
+
+async def test_no_thread_is_free(hung: Mongo, mongod: EmbeddedMongod) -> None:
+    """A call that waits for one of the driver's threads is told in time too."""
+    patient = Mongo(mongod.uri, "x", operation_ms=10_000)
+    others = [asyncio.create_task(patient.ping()) for _ in range(_THREADS)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(2):
+        with pytest.raises(Unavailable):
+            await hung.ping()
+    for each in others:
+        each.cancel()
+    await asyncio.wait(others)
+    patient.close()
+
+
+async def test_transaction_with_a_hung_database(hung: Mongo) -> None:
+    """A transaction ends in the time of one operation, where the driver would try again for two minutes."""
+
+    async def work(session: Session) -> None:
+        await hung.collection("numbers").insert_one({}, session=session)
+
+    async with asyncio.timeout(2):
+        with pytest.raises(Unavailable):
+            await hung.in_transaction(work)
+
+
+async def test_nobody_answers(tmp_path: Path) -> None:
     """A database that does not answer stops the start with what to do."""
-    monkeypatch.setattr("storage.mongo._SELECT_SERVER_MS", 100)
-    mongo = Mongo(f"mongodb://{str(tmp_path / 'nobody.sock').replace('/', '%2F')}", "x")
+    uri = f"mongodb://{str(tmp_path / 'nobody.sock').replace('/', '%2F')}"
+    mongo = Mongo(uri, "x", operation_ms=100)
     with pytest.raises(StartError, match="does not answer"):
         await mongo.check_deployment()
     mongo.close()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from gateway.errors import StartError
 from storage.mongo import Mongo
-from storage.secrets import INDEXES, Vault
+from storage.secrets import INDEXES, Vault, read_key_file
 
 SECRETS = {"inusername": "me", "inpassword": "correct horse 🐎", "empty": ""}
 
@@ -55,6 +56,16 @@ async def test_two_first_starts(mongo: Mongo, tmp_path: Path) -> None:
         assert await vault.decrypt(sealed) == SECRETS
         await vault.close()
     assert await mongo.collection("keys").count_documents({}) == 1
+
+
+def test_one_key_file(tmp_path: Path) -> None:
+    """Of many that make the file at once, under one process id as containers have it, all read the same key."""
+    with ThreadPoolExecutor(8) as threads:
+        for n in range(20):
+            path = tmp_path / f"key{n}"
+            reads = [threads.submit(read_key_file, path, may_make=True) for _ in range(8)]
+            assert len({read.result() for read in reads}) == 1
+    assert len(list(tmp_path.iterdir())) == 20
 
 
 async def test_wrong_key(mongo: Mongo, tmp_path: Path) -> None:
