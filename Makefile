@@ -14,12 +14,13 @@ run: $(VENV)/.runtime
 	$(BIN)/mail-gateway demo
 
 ## serve: the gateway alone, from $(CONFIG)
-serve: $(VENV)/.runtime $(CONFIG)
-	$(BIN)/mail-gateway serve --config $(CONFIG)
-
-config.toml:
-	cp config.example.toml $@
-	@echo "Wrote $@ from config.example.toml: set accounts.local_domain and [relay] in it."
+serve: export CONFIG := $(CONFIG)
+serve: $(VENV)/.runtime
+	@if [ "$$CONFIG" = config.toml ] && [ ! -e config.toml ]; then \
+		cp config.example.toml config.toml && \
+		echo "Wrote config.toml from config.example.toml: set accounts.local_domain and [relay] in it."; \
+	fi
+	$(BIN)/mail-gateway serve --config "$$CONFIG"
 
 ## test: everything that has to hold: lint, types, import rules, tests
 test: lint types imports tests

@@ -1,11 +1,13 @@
 """The command ``mail-gateway``.
 
 Exit codes: 0 done; 1 the command ran and what it was asked for failed; 2 wrong usage or wrong configuration; 3 the
-gateway cannot start, e.g. because its port is in use or its database does not answer.
+gateway cannot start, e.g. because its port is in use or its database does not answer; 130 Ctrl-C or another signal
+came before it had started.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Coroutine, Iterator
@@ -23,6 +25,7 @@ from gateway.errors import ConfigurationError, StartError
 
 _EXIT_CONFIGURATION = 2
 _EXIT_START = 3
+_EXIT_SIGNAL = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,13 +40,14 @@ def main() -> None:
     "--config",
     "path",
     type=click.Path(path_type=Path),
-    envvar="MAIL_GATEWAY_CONFIG",
-    help="Configuration file, see config.example.toml. Without one, environment variables and defaults count.",
+    help="Configuration file, see config.example.toml; relative paths in it count from its directory. Without one,"
+    " environment variables and defaults count, and relative paths from the current directory.",
 )
 def serve(path: Path | None) -> None:
     """Run the gateway until Ctrl-C or SIGTERM.
 
-    It stops within 10 seconds: requests and messages in flight are finished, or handed back to the queue.
+    It stops within 10 seconds: requests and messages in flight are finished, or handed back to the queue. A second
+    Ctrl-C ends it at once.
     """
     with _errors_to_exit_codes():
         settings = configuration.load(path, os.environ)
@@ -58,8 +62,11 @@ def demo(port: int) -> None:
 
     Everything is real and on this machine only: MongoDB, an SMTP and an IMAP server. Nothing is kept after Ctrl-C.
     """
-    from api.demo.walk import run_demo  # noqa: PLC0415 - its servers are in the extra 'demo'
-
+    with _errors_to_exit_codes():
+        try:
+            from api.demo.walk import run_demo  # noqa: PLC0415 - its servers are in the extra 'demo'
+        except ModuleNotFoundError as error:
+            raise StartError(f"The demo needs {error.name}: pip install 'mail-identity-gateway[demo]'") from error
     _run(run_demo(port))
 
 
@@ -86,3 +93,5 @@ def _errors_to_exit_codes() -> Iterator[None]:
     except StartError as error:
         click.echo(f"mail-gateway: {error}", err=True)
         sys.exit(_EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else _EXIT_START)
+    except asyncio.CancelledError:
+        sys.exit(_EXIT_SIGNAL)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -51,9 +53,20 @@ logger = logging.getLogger(__name__)
 
 INDEXES = users.INDEXES | tokens.INDEXES | identities.INDEXES | messages.INDEXES | secrets.INDEXES
 
-# Stopping takes 10 seconds at the most: these two, and what mongod needs to close its files.
-_HTTP_GRACE_S = 2.0
-_WORK_GRACE_S = 4.0
+Started = TypeVar("Started")
+
+# Stopping takes less than 10 seconds, whatever hangs: the sum of these and of storage.embedded.STOP_SECONDS (4 s).
+_HTTP_GRACE_S = 0.5  # aiohttp waits that long twice: until a handler ends, and after it was told to
+_WORK_GRACE_S = 2.0
+_HAND_BACK_S = 0.5
+_CLOSE_S = 0.5
+_LAST_RESORT_S = 9
+
+_ADVICE = {
+    errno.EADDRINUSE: "Stop what uses it, or set server.port (GATEWAY_SERVER__PORT) to another.",
+    errno.EACCES: "This user may not take that port: set server.port (GATEWAY_SERVER__PORT) to one above 1023.",
+}
+_OTHER_ADVICE = "Set server.host (GATEWAY_SERVER__HOST) to an address of this machine."
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,7 @@ class Gateway:
     application: web.Application
     accounts: Accounts
     connect: Connect
+    send: Send
 
 
 @asynccontextmanager
@@ -75,12 +89,18 @@ async def running(config: Config) -> AsyncIterator[tuple[Gateway, str]]:
         listener = _bind(config.server)  # before a database is started: a second gateway is told at once
         stack.callback(listener.close)
         gateway = await stack.enter_async_context(assembled(config))
-        runner = web.AppRunner(gateway.application, access_log=None, shutdown_timeout=_HTTP_GRACE_S)
+        runner = web.AppRunner(
+            gateway.application,
+            access_log=None,
+            shutdown_timeout=_HTTP_GRACE_S,
+            auto_decompress=False,  # content codings are refused, see api/routing.py
+        )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, listener).start()
+        stack.callback(gateway.send.stop_waiting)  # first of all: those who wait are answered, not cut off
         url = _url(listener)
-        logger.info("ready", extra={"url": url})
+        logger.info("ready", extra={"url": url, "data_dir": str(config.storage.data_dir.absolute())})
         yield gateway, url
         logger.info("stopping")
 
@@ -141,42 +161,78 @@ async def assembled(config: Config) -> AsyncIterator[Gateway]:
         application = app.build(operations, accounts, metrics, max_body_bytes=config.server.max_body_bytes)
 
         sender.start()
-        stack.push_async_callback(sender.stop, _WORK_GRACE_S)
-        yield Gateway(application, accounts, connect)
+        stack.push_async_callback(_at_most, _WORK_GRACE_S + _HAND_BACK_S, sender.stop, _WORK_GRACE_S)
+        yield Gateway(application, accounts, connect, send)
 
 
 async def serve(config: Config) -> None:
-    """Run a gateway until SIGINT or SIGTERM. Raises StartError."""
-    stop = stop_event()
-    async with running(config):
-        await stop.wait()
+    """Run a gateway until a signal. Raises as until_signal does."""
+    await until_signal(running(config))
 
 
-def stop_event() -> asyncio.Event:
-    """Return an event that SIGINT (Ctrl-C) and SIGTERM set."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    return stop
+async def until_signal(
+    service: AbstractAsyncContextManager[Started], ready: Callable[[Started], None] = lambda _: None
+) -> None:
+    """Start the service, call ``ready``, and stop it at SIGINT (Ctrl-C), SIGTERM or SIGHUP.
+
+    Raises StartError; CancelledError when the signal came during the start. Then nothing is left running.
+    """
+    stop = _stop_event()
+    async with AsyncExitStack() as stack:
+        start = asyncio.create_task(stack.enter_async_context(service))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([start, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not start.done():
+            start.cancel()
+        ready(await start)
+        await stopping
+
+
+def _stop_event() -> asyncio.Event:
+    """Return an event that the first signal sets; a second one ends the process at once."""
+    event, loop = asyncio.Event(), asyncio.get_running_loop()
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # else nohup(1) wants it ignored
+        numbers.append(signal.SIGHUP)
+
+    def stop() -> None:
+        event.set()
+        # PyMongo's threads are waited for at the exit, and one that asks a hung server of the operator's can take
+        # 10 s and more: then SIGALRM ends the process. What it would have said, leases return.
+        signal.alarm(_LAST_RESORT_S)
+        for number in numbers:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+
+    for number in numbers:
+        loop.add_signal_handler(number, stop)
+    return event
+
+
+async def _at_most(seconds: float, close: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+    """Close something, and go on without it when its database hangs."""
+    try:
+        await asyncio.wait_for(close(*arguments), seconds)
+    except TimeoutError:
+        logger.warning("the database hangs; stopping without it")
 
 
 def _bind(settings: ServerSection) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=_family(settings.host))
+        found = socket.getaddrinfo(settings.host, settings.port, family=family, type=socket.SOCK_STREAM)
+        return socket.create_server(found[0][4], family=family)
+    except socket.gaierror as error:
+        raise _cannot_listen(settings, error.strerror or "it does not resolve", _OTHER_ADVICE) from error
     except OSError as error:
-        raise StartError(
-            f"Cannot listen on {settings.host} port {settings.port}: {_reason(error)}. Stop what uses it, or set"
-            " server.port (GATEWAY_SERVER__PORT) to another."
-        ) from error
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise _cannot_listen(settings, reason, _ADVICE.get(error.errno or 0, _OTHER_ADVICE)) from error
+    except ValueError as error:  # a NUL, or a label that IDNA does not know
+        raise _cannot_listen(settings, "not a host name", _OTHER_ADVICE) from error
 
 
-def _reason(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno else str(error)
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+def _cannot_listen(settings: ServerSection, reason: str, advice: str) -> StartError:
+    return StartError(f"Cannot listen on {settings.host} port {settings.port}: {reason}. {advice}")
 
 
 def _url(listener: socket.socket) -> str:
@@ -193,7 +249,8 @@ async def _database(settings: StorageSection, stack: AsyncExitStack) -> Mongo:
         stack.push_async_callback(mongod.stop)
         uri = mongod.uri
     mongo = Mongo(uri, settings.database)
-    stack.callback(mongo.close)
+    # In a thread: PyMongo takes leave of the server, and blocks for half a minute where that one hangs.
+    stack.push_async_callback(_at_most, _CLOSE_S, asyncio.to_thread, mongo.close)
     await mongo.check_deployment()
     await mongo.ensure_indexes(INDEXES)
     return mongo
@@ -203,7 +260,7 @@ async def _vault(settings: StorageSection, mongo: Mongo, stack: AsyncExitStack) 
     key_file = Path(settings.key_file) if settings.key_file else settings.data_dir / "credentials.key"
     vault = Vault(mongo, key_file)
     await vault.open()
-    stack.push_async_callback(vault.close)
+    stack.push_async_callback(_at_most, _CLOSE_S, vault.close)
     return vault
 
 

@@ -2,13 +2,16 @@
 
 Every key stands once, as a dataclass field with its default, its bounds and the help text from which
 ``config.example.toml`` is generated (:func:`example`). A variable ``GATEWAY_SECTION__KEY`` overrides a key; its
-value is written as in TOML, except that a string needs no quotes. All mistakes are reported together.
+value is written as in TOML, except that a string needs no quotes. Relative paths in the file count from the file's
+directory, so that it does not matter where a gateway is started; those of variables count from the current one. All
+mistakes are reported together.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import textwrap
 import tomllib
 from collections.abc import Callable, Mapping
@@ -42,6 +45,11 @@ def _networks(value: tuple[str, ...]) -> str | None:
     return None
 
 
+def _database_name(value: str) -> str | None:
+    good = re.fullmatch(r"[A-Za-z0-9_-]{1,63}", value)
+    return None if good else "is no database name; write 1 to 63 letters a-z, digits, _ or -"
+
+
 def _key(
     default: Any,
     text: str,
@@ -51,10 +59,13 @@ def _key(
     choices: tuple[str, ...] = (),
     rule: Callable[[Any], str | None] | None = None,
     sample: Any = None,
+    path: bool = False,
+    secret: bool = False,
 ) -> Any:
     """Describe one key. ``default`` None means that it has to be set; ``sample`` then stands in the example.
 
-    ``rule`` returns what is wrong with a value, or None.
+    ``rule`` returns what is wrong with a value, or None. ``path`` marks the name of a file or directory, ``secret``
+    what no repr may show.
     """
     metadata = {
         "help": text,
@@ -64,10 +75,11 @@ def _key(
         "rule": rule,
         "sample": default if sample is None else sample,
         "required": default is None,
+        "path": path,
     }
     if default is None:
-        return dataclasses.field(metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
+        return dataclasses.field(metadata=metadata, repr=not secret)
+    return dataclasses.field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,17 +109,28 @@ class StorageSection:
         "",
         "Connection string of a MongoDB replica set or sharded cluster (6.0 or newer). Empty: a private mongod"
         " runs as a child process, reachable through a socket in data_dir only.",
+        secret=True,
     )
-    uri_file: str = _key("", "File that holds the connection string, where it should not stand here.")
-    database: str = _key("mail_gateway", "Name of the database.")
-    data_dir: Path = _key(Path("data"), "Directory of the embedded database and of the key file.")
-    mongod: str = _key("", "Path of the mongod binary. Empty: looked for on PATH, then in the extra 'embedded'.")
+    uri_file: str = _key("", "File that holds the connection string, where it should not stand here.", path=True)
+    database: str = _key(
+        "mail_gateway", "Name of the database: 1 to 63 letters a-z, digits, _ or -.", rule=_database_name
+    )
+    data_dir: Path = _key(
+        Path("data"),
+        "Directory of the embedded database and of the key file; also this default counts from this file's"
+        " directory.",
+        path=True,
+    )
+    mongod: str = _key(
+        "", "Path of the mongod binary. Empty: looked for on PATH, then in the extra 'embedded'.", path=True
+    )
     cache_gb: float = _key(0.25, "Cache of the embedded mongod in GiB.", minimum=0.25, maximum=1024)
     key_file: str = _key(
         "",
         "File with the 96-byte master key that encrypts credentials, mode 0600. Empty: credentials.key in"
         " data_dir. Made at first start. Keep a copy apart from the database: without it no credential can be"
-        " read again.",
+        " read again. Gateways that share a database share this file too.",
+        path=True,
     )
 
 
@@ -133,8 +156,8 @@ class RelaySection:
     port: int = _key(25, "TCP port of the relay.", minimum=1, maximum=65535)
     tls: str = _key("starttls", "How the connection is protected.", choices=("implicit", "starttls", "none"))
     username: str = _key("", "Name to sign in with. Empty: no sign-in.")
-    password: str = _key("", "Password to sign in with.")
-    password_file: str = _key("", "File that holds the password, where it should not stand here.")
+    password: str = _key("", "Password to sign in with.", secret=True)
+    password_file: str = _key("", "File that holds the password, where it should not stand here.", path=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +176,7 @@ class NetworkSection:
         False,
         "Let users choose connections without TLS (intls or outtls = none).",
     )
-    ca_file: str = _key("", "PEM file with further certificate authorities to trust.")
+    ca_file: str = _key("", "PEM file with further certificate authorities to trust.", path=True)
     connect_timeout_s: float = _key(15.0, "Seconds to wait for a connection.", minimum=0.1, maximum=300)
     command_timeout_s: float = _key(
         60.0,
@@ -212,7 +235,7 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Config:
 
     Raises ConfigurationError, whose text lists every mistake with its key and what to write instead.
     """
-    document = _read_file(path) if path else {}
+    document = _anchored(_read_file(path), path.parent) if path else {}
     problems: list[str] = []
     for key, value in _overrides(environment, problems):
         section, name = key
@@ -249,6 +272,17 @@ def _read_file(path: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:  # from the TOML, the UTF-8 or a number of thousands of digits
         raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
+
+
+def _anchored(document: dict[str, Any], directory: Path) -> dict[str, Any]:
+    """Let the relative paths of a file, defaults included, count from its directory."""
+    for section, kind in _SECTIONS.items():
+        table = document.setdefault(section, {})
+        for field in dataclasses.fields(kind) if isinstance(table, dict) else ():
+            value = table.get(field.name, str(field.default))
+            if field.metadata["path"] and value and isinstance(value, str):
+                table[field.name] = str(directory / value)
+    return document
 
 
 def _overrides(environment: Mapping[str, str], problems: list[str]) -> list[tuple[tuple[str, str], Any]]:
@@ -323,7 +357,7 @@ def _value(key: str, value: Any, kind: Any, metadata: Mapping[str, Any], problem
             for i, item in enumerate(value)
         )
     elif kind is Path:
-        if not isinstance(value, str):
+        if not value or not isinstance(value, str):
             problems.append(f"{key}: must be a string, the path of a directory")
             return value
         value = Path(value)
@@ -353,6 +387,7 @@ def example() -> str:
     parts = [
         "# The configuration of the mail-identity gateway: every key; those commented out have their default.",
         "# An environment variable GATEWAY_SECTION__KEY (GATEWAY_SERVER__PORT=8081) goes before the file.",
+        "# Relative paths count from this file's directory, those in variables from the current directory.",
     ]
     for name, kind in _SECTIONS.items():
         parts += ["", f"# {kind.__doc__}", f"[{name}]"]

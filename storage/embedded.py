@@ -36,7 +36,7 @@ from pymongo.errors import PyMongoError
 from gateway.errors import StartError
 
 START_SECONDS = 60.0
-STOP_SECONDS = 20.0
+STOP_SECONDS = 4.0  # part of the gateway's promise to stop within 10 s
 LOCK_SECONDS = 30.0
 POLL_SECONDS = 0.01
 # When a mongod that lived this long dies, its earlier deaths no longer count.
@@ -114,7 +114,7 @@ class EmbeddedMongod:
         self._supervisor = asyncio.create_task(self._supervise(lock))
 
     async def stop(self) -> None:
-        """End mongod cleanly, or by force after 20 s or when cancelled. Without a mongod it does nothing."""
+        """End mongod cleanly, or by force after 4 s or when cancelled. Without a mongod it does nothing."""
         try:
             if self._supervisor is not None:
                 self._supervisor.cancel()

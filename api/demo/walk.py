@@ -16,7 +16,7 @@ import orjson
 
 from api import log
 from api.demo.provider import Account, Provider
-from api.main import running, stop_event
+from api.main import running, until_signal
 from gateway import config as configuration
 from gateway.config import Config
 from gateway.connect import NewRemote
@@ -90,11 +90,8 @@ def _draft(message_id: str, identity_id: str) -> dict[str, Any]:
 
 
 async def run_demo(port: int) -> None:
-    """Run the demo until SIGINT or SIGTERM. Raises StartError."""
-    stop = stop_event()
-    async with demonstration(port) as demo:
-        click.echo(text(demo))
-        await stop.wait()
+    """Run the demo until a signal. Raises as until_signal does."""
+    await until_signal(demonstration(port), lambda demo: click.echo(text(demo)))
 
 
 @asynccontextmanager

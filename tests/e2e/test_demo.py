@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 from pathlib import Path
 
 import aiohttp
@@ -61,6 +62,27 @@ async def test_walk(tmp_path: Path) -> None:
             assert page.status == 200
         assert await process.stop() == 0
     assert (tmp_path / "log").read_text() == ""
+
+
+async def test_hangup(tmp_path: Path) -> None:
+    """A closed terminal stops the demo as Ctrl-C does: nothing is kept."""
+    (tmp_path / "tmp").mkdir()
+    environment = {"TMPDIR": str(tmp_path / "tmp")}
+    async with mail_gateway("demo", "--port", "0", log=tmp_path / "log", **environment) as process:
+        await printed(process)
+        assert list((tmp_path / "tmp").iterdir())
+        assert await process.stop(signal.SIGHUP) == 0
+        assert not list((tmp_path / "tmp").iterdir())
+
+
+async def test_without_its_extra(tmp_path: Path) -> None:
+    """Where the demo's servers are not installed, one sentence says what to install."""
+    (tmp_path / "pymap.py").write_text("raise ModuleNotFoundError(name='pymap')")
+    environment = {"PYTHONPATH": str(tmp_path)}
+    async with mail_gateway("demo", log=tmp_path / "log", **environment) as process:
+        assert await process.child.wait() == 3
+    text = "mail-gateway: The demo needs pymap: pip install 'mail-identity-gateway[demo]'\n"
+    assert (tmp_path / "log").read_text() == text
 
 
 async def test_port_in_use(tmp_path: Path) -> None:

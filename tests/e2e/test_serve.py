@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +51,32 @@ async def ordered(site: Site, token: str, recipient: str = FRIEND.address) -> tu
     return status, created["message_id"]
 
 
-def relay(port: int) -> str:
-    """Return configuration lines for a relay on loopback, with a short wait for the outcome."""
+def relay(port: int, wait_s: int = 0) -> str:
+    """Return configuration lines for a relay on loopback, by default without a wait for the outcome."""
     return f"""
     [relay]
     host = "127.0.0.1"
     port = {port}
     tls = "none"
     [delivery]
-    wait_s = 0
+    wait_s = {wait_s}
     """
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[tuple[int, asyncio.Event]]:
+    """Run a server that says nothing; yields its port and an event that its first client sets."""
+    met, writers = asyncio.Event(), []
+
+    def meet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        met.set()
+
+    server = await asyncio.start_server(meet, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1], met
+    for writer in writers:
+        writer.close()
+    server.close()
 
 
 def mongod_of(site: Site) -> int | None:
@@ -83,7 +100,7 @@ async def gone(site: Site) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_clean_stop(new_site: NewSite, number: int) -> None:
-    """Ctrl-C and SIGTERM end gateway and database with exit code 0; the next start has the data."""
+    """Ctrl-C and SIGTERM end gateway and database in time with exit code 0; the next start has the data."""
     site = new_site("")
     async with site.running() as process:
         token = await signed_in(site)
@@ -91,6 +108,8 @@ async def test_clean_stop(new_site: NewSite, number: int) -> None:
         assert await process.stop(number) == 0
         assert mongod_of(site) is None
         assert [event["event"] for event in process.events()][-1] == "stopping"
+        (ready,) = [event for event in process.events() if event["event"] == "ready"]
+        assert (ready["url"], ready["data_dir"]) == (site.url, str(site.data))
     async with site.running():
         assert (await call(f"{site.url}/api/v1/me", token=token))[1]["username"] == "someone"
 
@@ -155,25 +174,59 @@ async def make_due(site: Site) -> None:
 
 
 async def test_stop_with_work_in_flight(new_site: NewSite) -> None:
-    """A stop amid a conversation with a slow server hands the order back, and the next gateway sends it."""
-    met: list[asyncio.StreamWriter] = []
-    silent = await asyncio.start_server(lambda _, writer: met.append(writer), "127.0.0.1", 0)
-    port = silent.sockets[0].getsockname()[1]
-    site = new_site(relay(port))
-    async with site.running() as process:
-        token = await signed_in(site)
-        _, message_id = await ordered(site, token)
-        url = f"{site.url}/api/v1/messages/{message_id}"
-        async with asyncio.timeout(30):
-            while (await call(url, token=token))[1]["delivery"]["state"] != "sending":
-                await asyncio.sleep(0.02)
-        assert await process.stop() == 0
-    for writer in met:
-        writer.close()
-    silent.close()
+    """A stop amid a conversation with a slow server answers who waits; the next gateway sends what was ordered."""
+    async with silent_server() as (port, met):
+        site = new_site(relay(port, wait_s=60))
+        async with site.running() as process:
+            order = asyncio.create_task(ordered(site, await signed_in(site)))
+            async with asyncio.timeout(30):
+                await met.wait()
+            assert await process.stop() == 0
+            assert (await order)[0] == 202
     async with Provider([FRIEND], relay_port=port) as provider, site.running(), asyncio.timeout(30):
         while not provider.inbox(FRIEND.address):
             await asyncio.sleep(0.02)
+
+
+async def test_second_signal(new_site: NewSite) -> None:
+    """A second Ctrl-C ends a stop that takes its time at once, and the database all the same."""
+    async with silent_server() as (port, met):
+        site = new_site(relay(port))
+        async with site.running() as process:
+            await ordered(site, await signed_in(site))
+            async with asyncio.timeout(30):
+                await met.wait()
+            process.child.send_signal(signal.SIGINT)
+            async with asyncio.timeout(30):
+                while process.events()[-1]["event"] != "stopping":
+                    await asyncio.sleep(0.02)
+            assert await process.stop() == -signal.SIGINT
+        await gone(site)
+
+
+async def test_stop_while_the_database_hangs(new_site: NewSite) -> None:
+    """A mongod that does nothing any more holds up no stop: it is killed."""
+    site = new_site("")
+    async with site.running() as process:
+        await signed_in(site)
+        hung = mongod_of(site)
+        assert hung
+        os.kill(hung, signal.SIGSTOP)
+        assert await process.stop() == 0
+        assert mongod_of(site) is None
+
+
+async def test_signal_during_the_start(new_site: NewSite, tmp_path: Path) -> None:
+    """Ctrl-C before the gateway is ready ends the start, with exit code 130 and nothing left running."""
+    site = new_site("")
+    config, log = str(site.directory / "config.toml"), tmp_path / "log"
+    async with mail_gateway("serve", "-c", config, log=log) as process:
+        async with asyncio.timeout(30):
+            while not mongod_of(site):
+                await asyncio.sleep(0.002)
+        assert await process.stop() == 130
+        assert mongod_of(site) is None
+    assert log.read_text() == ""
 
 
 async def test_side_by_side(new_site: NewSite) -> None:
@@ -199,8 +252,19 @@ async def test_side_by_side(new_site: NewSite) -> None:
         ("[accounts", 2, "is not valid TOML"),
         ("[server]", 2, "accounts.local_domain: must be set"),
         ("[accounts]\nlocal_domain = 'home.example'\n[storage]\ndata_dir = '/proc/none'", 3, "/proc/none"),
-        ("[accounts]\nlocal_domain = 'home.example'\n[storage]\nmongod = '/bin/false'", 3, "mongod ended while starting"),
+        (
+            "[accounts]\nlocal_domain = 'home.example'\n[storage]\nmongod = '/bin/false'",
+            3,
+            "mongod ended while starting",
+        ),
         ("[accounts]\nlocal_domain = 'home.example'\n[network]\nca_file = '/none'", 3, "network.ca_file"),
+        ("[accounts]\nlocal_domain = 'home.example'\n[server]\nhost = 'fe80::1%none'", 3, "Set server.host"),
+        (
+            "[accounts]\nlocal_domain = 'home.example'\n[server]\nhost = 'a..b'",
+            3,
+            "not a host name. Set server.host",
+        ),
+        ("[accounts]\nlocal_domain = 'home.example'\n[server]\nhost = '192.0.2.1'", 3, "Set server.host"),
     ],
 )
 async def test_cannot_start(tmp_path: Path, lines: str, code: int, said: str) -> None:

@@ -102,6 +102,7 @@ def test_no_table() -> None:
         ("network", "ports", 25, "must be a list"),
         ("network", "allow[0]", True, "must be a string"),
         ("storage", "data_dir", 1, "must be a string, the path of a directory"),
+        ("storage", "data_dir", "", "must be a string, the path of a directory"),
         ("relay", "password", 1, "must be a string"),
         ("relay", "password_file", 1, "must be a string"),
         ("relay", "password_file", [".."], "must be a string"),
@@ -211,6 +212,13 @@ def test_malformed_local_domain(domain: str) -> None:
     assert line == f"accounts.local_domain: {domain!r} is no domain name; write it like example.org"
 
 
+@pytest.mark.parametrize("name", ["", "a b", "a.b", "a/b", "$a", "ä", "a\n", "x" * 64])
+def test_malformed_database_name(name: str) -> None:
+    """A name that MongoDB does not take is refused at the start."""
+    line = mistake("storage", database=name)
+    assert line.startswith(f"storage.database: {name!r} is no database name; write 1 to 63 letters")
+
+
 @given(st.text(st.sampled_from("aZ0-._ ²ßéİ。\u0661@[\"'\\"), max_size=12).map(lambda text: f"{text}.org"))
 def test_local_domain_makes_addresses(domain: str) -> None:
     """Under every domain that is accepted a user can have an address."""
@@ -251,6 +259,47 @@ def test_file(tmp_path: Path) -> None:
     path.write_text('[server]\nport = 81\n[accounts]\nlocal_domain = "münchen.example"\n', encoding="utf-8")
     config = load(path, {})
     assert (config.server.port, config.accounts.local_domain) == (81, "münchen.example")
+
+
+PATHS = [
+    ("storage", "data_dir"),
+    ("storage", "mongod"),
+    ("storage", "key_file"),
+    ("storage", "uri_file"),
+    ("relay", "password_file"),
+    ("network", "ca_file"),
+]
+
+
+@pytest.mark.parametrize(("section", "key"), PATHS)
+@pytest.mark.parametrize("written", ["here", "../here", "{absolute}/here"])
+def test_paths_count_from_the_file(tmp_path: Path, section: str, key: str, written: str) -> None:
+    """A relative path in the file counts from its directory, wherever the gateway is started."""
+    written = written.format(absolute=tmp_path)
+    path = tmp_path / "etc" / "config.toml"
+    path.parent.mkdir()
+    for directory in (tmp_path, path.parent):
+        (directory / "here").touch()  # keys that hold a secret read it at once
+    path.write_text(f'[{section}]\n{key} = "{written}"\n', encoding="utf-8")
+    config = load(path, LOCAL_DOMAIN)
+    assert Path(getattr(getattr(config, section), key)) == path.parent / written
+
+
+def test_default_data_directory_lies_beside_the_file(tmp_path: Path) -> None:
+    """Without data_dir the data lie beside the file, not in whatever directory is the current one."""
+    path = tmp_path / "config.toml"
+    path.touch()
+    config = load(path, LOCAL_DOMAIN)
+    assert config.storage.data_dir == tmp_path / "data"
+    assert (config.storage.key_file, config.network.ca_file) == ("", "")
+
+
+def test_paths_of_variables_count_from_here(tmp_path: Path) -> None:
+    """A relative path in a variable is left to count from the current directory."""
+    path = tmp_path / "config.toml"
+    path.touch()
+    config = load(path, {**LOCAL_DOMAIN, "GATEWAY_STORAGE__DATA_DIR": "here"})
+    assert config.storage.data_dir == Path("here")
 
 
 @pytest.mark.parametrize(
@@ -391,6 +440,12 @@ class TestSecretFiles:
         assert getattr(getattr(config, section), key) == "s3cret"
 
 
+def test_nothing_secret_in_the_repr() -> None:
+    """What may hold a secret is in no repr, so that no log or traceback can show it."""
+    document = {**with_keys("relay", password="s3cret"), "storage": {"uri": "mongodb://user:s3cret@host/"}}
+    assert "s3cret" not in repr(build(document))
+
+
 # -- the example -------------------------------------------------------------------------------------------------
 
 
@@ -401,7 +456,7 @@ def test_example_file_is_the_field_help() -> None:
 
 def test_example_is_a_configuration() -> None:
     """The example works as it is, and sets nothing but what has no default."""
-    assert load(EXAMPLE_FILE, {}) == build(MINIMAL)
+    assert load(EXAMPLE_FILE, {}) == configured("storage", data_dir=str(EXAMPLE_FILE.parent / "data"))
 
 
 def test_example_shows_defaults() -> None:
