@@ -113,7 +113,7 @@ async def _read_json(request: web.Request) -> dict[str, Any]:
         document = orjson.loads(await request.read())
     except web.HTTPRequestEntityTooLarge as error:
         raise TooLarge("The body is over the limit (server.max_body_bytes).") from error
-    except web.RequestPayloadError as error:
+    except (web.RequestPayloadError, ConnectionResetError) as error:
         raise Malformed("The body did not come whole.") from error
     except orjson.JSONDecodeError as error:
         raise Malformed(f"The body is not valid JSON: {error}") from error

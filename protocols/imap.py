@@ -6,9 +6,10 @@ at INBOX and for the Sent folder, or append to it; 5. LOGOUT.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 
 from aioimaplib import AioImapException, Response
@@ -32,6 +33,7 @@ class ImapAdapter:
 
     def __init__(self, network: Network) -> None:
         self._network = network
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def probe(self, endpoint: Endpoint) -> Mapping[str, str]:
         """Sign in, look at INBOX and for Sent; return what there is, as ``infos``. Raises RemoteError."""
@@ -58,7 +60,9 @@ class ImapAdapter:
     async def _session(self, endpoint: Endpoint) -> AsyncIterator[ImapClient]:
         """Yield a client that is signed in. Raises RemoteError for all that goes wrong within."""
         client = ImapClient(endpoint.host, self._network.command_timeout)
-        async with self._network.connect(endpoint) as sock:
+        async with AsyncExitStack() as stack:
+            sock = await stack.enter_async_context(self._network.connect(endpoint))
+            stack.callback(client.close)
             try:
                 await client.open(sock, self._network.tls if endpoint.tls is TLSMode.IMPLICIT else None)
                 if endpoint.tls is TLSMode.STARTTLS:
@@ -66,14 +70,21 @@ class ImapAdapter:
                 await _enter(client, endpoint)
                 yield client
             except RemoteError:
-                await client.log_out()
+                self._take_leave(client, stack)
                 raise
             except (AioImapException, OSError, RuntimeError, ValueError) as error:
                 raise _failure(client, error, endpoint) from error
             else:
-                await client.log_out()
-            finally:
-                client.close()
+                self._take_leave(client, stack)
+
+    def _take_leave(self, client: ImapClient, stack: AsyncExitStack) -> None:
+        """LOGOUT, then close what is on the stack, without keeping anybody waiting.
+
+        What was said before holds whatever comes of it, and has to be recorded at once.
+        """
+        task = asyncio.create_task(_log_out(client, stack.pop_all()))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
 
     async def _start_tls(self, client: ImapClient, endpoint: Endpoint) -> None:
         # A greeting with PREAUTH forbids STARTTLS: it would be a way to keep us from it.
@@ -86,6 +97,11 @@ class ImapAdapter:
 
 def _no_tls(endpoint: Endpoint) -> RemoteError:
     return Insecure(f"{endpoint.host} port {endpoint.port} offers no STARTTLS. Use its TLS port, often 993.")
+
+
+async def _log_out(client: ImapClient, stack: AsyncExitStack) -> None:
+    async with stack:
+        await client.log_out()
 
 
 # -- sign-in -----------------------------------------------------------------------------------------------------

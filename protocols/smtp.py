@@ -120,9 +120,8 @@ class _Client(aiosmtplib.SMTP):
     """aiosmtplib's client, less what could keep a session or its connection open."""
 
     async def execute_command(self, *args: bytes, timeout: float | Default | None = Default.token) -> SMTPResponse:  # noqa: ASYNC109
-        """Send a command, unless this task is being canceled; at QUIT there is an outcome to be told."""
-        if args != (b"QUIT",):
-            _stop_if_canceled()
+        """Send a command, unless this task is being canceled."""
+        _stop_if_canceled()
         return await super().execute_command(*args, timeout=timeout)
 
     def close(self) -> None:

@@ -66,8 +66,9 @@ async def nothing_left() -> AsyncIterator[None]:
     loop.set_exception_handler(lambda _loop, context: problems.append(context))
     gc.freeze()  # what is older need not be looked through
     yield
-    for _ in range(3):
-        await asyncio.sleep(0)  # let what was canceled or aborted end
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:  # such as those that take leave of a server
+        await asyncio.wait(others, timeout=5)
     gc.collect()  # errors that nobody has seen are reported when their task or future goes
     gc.unfreeze()
     await asyncio.sleep(0)

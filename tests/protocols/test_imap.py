@@ -425,6 +425,15 @@ async def test_a_bad_goodbye_changes_nothing(reach: Reach, server_tls: ssl.SSLCo
     assert server.messages == [MESSAGE]
 
 
+async def test_the_answer_waits_for_no_goodbye(reach: Reach) -> None:
+    """That a copy is filed is known before the server answers LOGOUT, and the connection is closed after that."""
+    steps = [*listed(r'(\Sent) "/" Ausgang'), *appended("Ausgang"), hear("LOGOUT"), stall]
+    async with Scripted([*GREETING, *LOGIN, *steps]) as server:
+        async with asyncio.timeout(1):  # the goodbye alone would get 2 seconds
+            assert await file_sent(reach, at(server.port), timeout_s=60) == "Ausgang"
+        server.resume.set()
+
+
 @pytest.mark.parametrize("stage", STAGES)
 async def test_cancellation(reach: Reach, server_tls: ssl.SSLContext, stage: str) -> None:
     """A session that is canceled at any stage ends at once and leaves no connection behind."""

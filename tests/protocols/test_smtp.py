@@ -351,7 +351,7 @@ async def test_a_bad_goodbye_changes_nothing(reach: Reach, goodbye: Step) -> Non
 async def test_the_answer_waits_for_no_goodbye(reach: Reach) -> None:
     """What a server said of a message is known before it answers QUIT, and the connection is closed after that."""
     async with Scripted(clear(QUIT=[hear("QUIT"), stall, say("221 bye")])) as server:
-        async with asyncio.timeout(2):  # the goodbye alone would get 5 seconds
+        async with asyncio.timeout(1):  # the goodbye alone would get 2 seconds
             replies = await submit(reach, at(server.port), timeout_s=60)
         assert replies == {FRIEND.address: Reply(250, "accepted")}
         server.resume.set()
