@@ -298,3 +298,28 @@ async def test_nothing_secret_in_the_log(new_site: NewSite) -> None:
     assert token not in text
     (line,) = [event for event in process.events() if event.get("request_id") == "find-me"]
     assert (line["event"], line["status"], line["path"]) == ("request", 401, "/api/v1/me")
+
+
+async def test_half_a_body(new_site: NewSite) -> None:
+    """A client that hangs up amid its body is no fault of ours: it is logged as a 400."""
+    site = new_site("")
+    async with site.running() as process:
+        _, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        head = "POST /api/v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n"
+        writer.write(f"{head}\r\n{{".encode())
+        await in_flight(site, 2)
+        writer.transport.abort()
+        await in_flight(site, 1)
+        await process.stop()
+    (request,) = [event for event in process.events() if event.get("path") == "/api/v1/users"]
+    assert (request["event"], request["status"]) == ("request", 400)
+    assert not [event for event in process.events() if event["level"] == "error"]
+
+
+async def in_flight(site: Site, count: int) -> None:
+    """Return when that many requests are being answered, the one that asks included."""
+    async with asyncio.timeout(10), aiohttp.ClientSession() as session:
+        while True:
+            async with session.get(f"{site.url}/metrics") as response:
+                if f"gateway_http_requests_in_flight {count}.0" in await response.text():
+                    return
