@@ -41,6 +41,7 @@ class Network:
         self._allowed = [ip_network(network) for network in settings.allow]
         self.command_timeout = settings.command_timeout_s
         self.tls = ssl.create_default_context()
+        self.tls.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996; some systems' OpenSSL would take less
         if settings.ca_file:
             try:
                 self.tls.load_verify_locations(settings.ca_file)
@@ -123,7 +124,7 @@ def _ends(address: Address) -> Sequence[Address]:
     if address in _NAT64:
         return [IPv4Address(int(address) & 0xFFFF_FFFF)]
     if address.sixtofour:  # RFC 3056
-        return [address, address.sixtofour]
+        return [address.sixtofour]
     return [address, *(address.teredo or ())]  # RFC 4380
 
 

@@ -115,7 +115,7 @@ class _Smtp(SMTP):
 
     def cut(self) -> asyncio.Task[None] | None:
         """End the connection at once; return the task that still has to end, if there is one."""
-        if self.transport is not None:
+        if self.transport is not None and not self.transport.is_closing():
             cast("asyncio.Transport", self.transport).abort()
         if self._handler_coroutine is not None:
             self._handler_coroutine.cancel()  # amid a TLS handshake it would not hear of the end

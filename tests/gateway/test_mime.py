@@ -119,8 +119,16 @@ def read_mailboxes(raw: bytes, name: str) -> list[tuple[str, str, str]]:
     field = read(raw)[name]
     assert isinstance(field, AddressHeader)
     older = Parser(policy=compat32).parsestr(raw.decode("utf-8"))
-    names = [str(make_header(decode_header(label))) for label, _ in getaddresses([str(older[name])])]
+    names = [str(make_header(decode_header(label))) for label, _ in lenient(str(older[name]))]
     return [(label, each.username, each.domain) for label, each in zip(names, field.addresses, strict=True)]
+
+
+def lenient(field: str) -> list[tuple[str, str]]:
+    """Return (name, address) pairs, of address literals too: the strict mode of some Pythons refuses those."""
+    try:
+        return getaddresses([field], strict=False)
+    except TypeError:  # a Python from before that mode
+        return getaddresses([field])
 
 
 def read_text(part: EmailMessage) -> str:
