@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from api.demo.provider import Provider
+from gateway.errors import Unavailable
+from protocols.imap import ImapAdapter
+from storage.messages import MongoMessages
 from storage.mongo import Mongo
 from tests.api.conftest import CLOSED_PORT
 from tests.client import Client, draft, remote
@@ -269,7 +272,7 @@ async def test_send_later(user: Client, provider: Provider) -> None:
     at = datetime.now(UTC) + timedelta(days=1)
     reply = await user.send(await user.draft(identity_id), send_at=at.isoformat())
     assert (reply.status, reply.json["delivery"]["state"]) == (202, "queued")
-    assert reply.json["delivery"]["send_at"] == reply.json["delivery"]["next_attempt_at"]
+    assert reply.json["delivery"]["send_at"] == reply.json["delivery"]["next_attempt_at"] == reply.json["date"]
     assert not provider.received
     reply = await user.send(await user.draft(identity_id), send_at="2020-01-01T00:00:00+02:00")
     assert (reply.status, reply.json["delivery"]["send_at"]) == (200, "2019-12-31T22:00:00.000Z")
@@ -285,6 +288,41 @@ async def test_send_twice(user: Client, provider: Provider, mongo: Mongo) -> Non
     assert (await user.send(message_id)).status == 200
     assert len(provider.received) == 1
     assert await mongo.collection("raws").count_documents({}) == 1
+
+
+async def test_outage_before_the_record(user: Client, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that is away when the server has answered is waited for: nothing is sent a second time."""
+    outages, record = [1, 2, 3], MongoMessages.record
+
+    async def away(self: MongoMessages, *args: Any, **kwargs: Any) -> bool:
+        if outages:
+            outages.pop()
+            raise Unavailable("away")
+        return await record(self, *args, **kwargs)
+
+    monkeypatch.setattr(MongoMessages, "record", away)
+    monkeypatch.setattr("gateway.send._RECORD_AGAIN_S", 0.01)
+    reply = await user.send(await user.draft((await user.local_identity())["identity_id"]))
+    assert (reply.status, reply.json["delivery"]["attempts"], outages) == (200, 1, [])
+    assert len(provider.received) == 1
+
+
+async def test_copy_meets_a_fault_of_ours(
+    user: Client, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours while the copy is filed leaves the message sent, says so, and is tried again later."""
+
+    async def broken(*_: object) -> str:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(ImapAdapter, "file_sent", broken)
+    message_id = await user.draft(await user.add_remote(provider))
+    assert (await user.send(message_id)).status == 200
+    async with asyncio.timeout(10):
+        while not (delivery := (await user.get(f"{MESSAGES}/{message_id}")).json["delivery"])["last_error"]:
+            await asyncio.sleep(0.01)
+    assert (delivery["state"], len(provider.received)) == ("sent", 1)
+    assert delivery["last_error"].startswith("Sent, but no copy could be put into the Sent folder")
 
 
 async def test_no_recipient(user: Client) -> None:
