@@ -31,12 +31,13 @@ class Checks:
     clock: Clock
     meter: Meter
 
-    async def check(self, user_id: str, identity_id: str) -> UserIdentity:
-        """Check an identity now; return it with its fresh ``last_check``. Raises NotFound, Unavailable.
+    async def check(self, identity: UserIdentity) -> UserIdentity:
+        """Check an identity now; return it with its fresh ``last_check``.
+
+        Raises NotFound (deleted meanwhile), Unavailable.
 
         That the check fails is no error: the failure stands in ``infos``.
         """
-        identity = await self.identities.get(user_id, identity_id)
         started = time.monotonic()
         found, failures = await self._probe(identity)
         now = self.clock()
@@ -49,7 +50,9 @@ class Checks:
         seconds = time.monotonic() - started
         outcome = "failed" if failures else "ok"
         self.meter.check(identity.protocol, outcome, seconds)
-        logger.info("check", extra={"identity_id": identity_id, "outcome": outcome, "ms": round(seconds * 1000)})
+        logger.info(
+            "check", extra={"identity_id": identity.identity_id, "outcome": outcome, "ms": round(seconds * 1000)}
+        )
         return await self.identities.record_check(identity, now, changes)
 
     async def _probe(self, identity: UserIdentity) -> tuple[dict[str, str], dict[str, GatewayError]]:

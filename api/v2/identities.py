@@ -176,8 +176,7 @@ class IdentityRoutes:
         return Answer(body, 201, {"Location": location})
 
     async def _act(self, call: Call) -> Answer:
-        identity = await self._remote(call)
-        return Answer(identity_json(await self._checks.check(call.user_id, identity.identity_id)))
+        return Answer(identity_json(await self._checks.check(await self._remote(call))))
 
 
 def identity_json(identity: UserIdentity) -> dict[str, Any]:

@@ -18,7 +18,7 @@ import re
 import socket
 import ssl
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import cycle
 from typing import Self
@@ -227,3 +227,19 @@ def flood(data: bytes) -> Step:
             await asyncio.sleep(0)
 
     return step
+
+
+def interrupted(session: Mapping[str, Sequence[Step]], until: str, *then: Step) -> list[Step]:
+    """Return a session up to the point where the server has to answer at a stage, and what it does then.
+
+    ``session`` maps stages to steps, of which the last is the server's answer; a TLS handshake is interrupted when
+    the client has begun it.
+    """
+    steps: list[Step] = []
+    for stage, part in session.items():
+        if stage == until == "handshake":
+            return [*steps, hear_something, reached, *then]
+        if stage == until:
+            return [*steps, *part[:-1], reached, *then]
+        steps += part
+    raise AssertionError(until)

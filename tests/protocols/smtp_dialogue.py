@@ -16,8 +16,7 @@ from tests.protocols.scripted import (
     Step,
     hear,
     hear_message,
-    hear_something,
-    reached,
+    interrupted,
     say,
     start_tls,
 )
@@ -68,15 +67,8 @@ CLEAR = {stage: steps for stage, steps in SESSION.items() if stage not in ("STAR
 
 
 def session(until: str, *then: Step) -> list[Step]:
-    """Return the dialogue up to the point where the server has to answer at that stage, and what it does then."""
-    steps: list[Step] = []
-    for stage, part in SESSION.items():
-        if stage == until == "handshake":
-            return [*steps, hear_something, reached, *then]
-        if stage == until:
-            return [*steps, *part[:-1], reached, *then]
-        steps += part
-    raise AssertionError(until)
+    """Return the session up to that stage, and what the server does then."""
+    return interrupted(SESSION, until, *then)
 
 
 def clear(**changes: Sequence[Step]) -> list[Step]:
