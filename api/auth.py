@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+from aiohttp import web
 
 from gateway.accounts import Accounts
 from gateway.errors import NotAuthenticated
 
+IPNetwork = IPv4Network | IPv6Network
+
 _MISSING = "Sign in: send 'Authorization: Basic' with user_id and access_token, or 'Bearer' with the access_token."
 
 
-async def authenticate(accounts: Accounts, header: str | None) -> str:
-    """Return the user_id behind an Authorization header (RFC 7617, RFC 6750). Raises NotAuthenticated."""
+async def authenticate(accounts: Accounts, header: str | None) -> tuple[str, str]:
+    """Return the user_id behind an Authorization header (RFC 7617, RFC 6750), and the access token.
+
+    Raises NotAuthenticated.
+    """
     scheme, _, value = (header or "").partition(" ")
     match scheme.lower():
         case "bearer":
-            return await accounts.authenticate(value.strip())
+            token = value.strip()
+            return await accounts.authenticate(token), token
         case "basic":
             user_id, token = _basic(value.strip())
-            return await accounts.authenticate(token, user_id)
+            return await accounts.authenticate(token, user_id), token
     raise NotAuthenticated(_MISSING)
 
 
@@ -32,3 +42,28 @@ def _basic(value: str) -> tuple[str, str]:
     if not separator:
         raise NotAuthenticated(_MISSING)
     return user_id, token
+
+
+def source_of(request: web.Request, proxies: Sequence[IPNetwork]) -> str:
+    """Return the address that a request comes from, as far as it can be believed.
+
+    Each proxy adds to X-Forwarded-For where its request came from: from the right, the first address that is no
+    proxy of ours is it. What stands further left, anybody may have written.
+    """
+    hops = [hop.strip() for hop in ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")]
+    source = request.remote or ""
+    while hops and _is_one_of(source, proxies) and _address(hops[-1]):
+        source = hops.pop()
+    return source
+
+
+def _is_one_of(text: str, proxies: Sequence[IPNetwork]) -> bool:
+    address = _address(text)
+    return address is not None and any(address in network for network in proxies)
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None

@@ -19,10 +19,12 @@ STATUSES: Mapping[type[errors.GatewayError], HTTPStatus] = {
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
+    errors.Stale: HTTPStatus.PRECONDITION_FAILED,
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMedia: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.RemoteError: HTTPStatus.FAILED_DEPENDENCY,
+    errors.TooOften: HTTPStatus.TOO_MANY_REQUESTS,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _TITLES = {
@@ -67,9 +69,9 @@ def of_error(error: errors.GatewayError) -> web.Response:
     headers = {}
     if isinstance(error, errors.NotAuthenticated):
         headers["WWW-Authenticate"] = _CHALLENGE
-    if isinstance(error, errors.Unavailable):
+    if isinstance(error, errors.Unavailable | errors.TooOften):
         headers["Retry-After"] = str(error.retry_after)
-    field_errors = error.errors if isinstance(error, errors.Invalid) else None
+    field_errors = error.errors if isinstance(error, errors.Invalid | errors.CheckFailed) else None
     return problem(status, str(error), field_errors=field_errors, headers=headers)
 
 

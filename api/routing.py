@@ -7,30 +7,44 @@ with what the schemas made of body and query.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import orjson
 from aiohttp import web
 from marshmallow import Schema, ValidationError
 
-from api.auth import authenticate
+from api.auth import IPNetwork, authenticate, source_of
 from gateway.accounts import Accounts
-from gateway.errors import Invalid, Malformed, RequestError, TooLarge, UnsupportedMedia
+from gateway.errors import GatewayError, Invalid, Malformed, RequestError, TooLarge, UnsupportedMedia
 
 _MEDIA_TYPES = ("application/json", "application/merge-patch+json")
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, taken apart. ``user_id`` is empty on public operations."""
+    """One request, taken apart. ``user_id`` and ``access_token`` are empty on public operations.
+
+    ``source`` is the address that the request came from; ``if_match`` are the entity tags of that header
+    (RFC 9110 §13.1.1), None where there is none.
+    """
 
     user_id: str
     path: Mapping[str, str]
-    query: Mapping[str, Any]
-    body: Mapping[str, Any] = field(repr=False)
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    access_token: str = field(default="", repr=False)
+    source: str = ""
+    if_match: Collection[str] | None = None
+
+    def precondition(self, shown: Callable[[Thing], Any]) -> Callable[[Thing], bool] | None:
+        """Return what tells whether a thing, as ``shown`` makes it an answer, is one that If-Match names."""
+        tags = self.if_match
+        if tags is None:
+            return None
+        return lambda thing: "*" in tags or _entity_tag(orjson.dumps(shown(thing))) in tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +56,7 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+Thing = TypeVar("Thing")
 Handler = Callable[[Call], Awaitable[Answer]]
 Exists = Callable[[Call], Awaitable[object]]
 
@@ -52,12 +67,16 @@ class Operation:
 
     ``exists`` raises NotFound when the path names nothing; it is asked only before a fault of the body is told,
     because the handler finds out by itself. ``etag`` lets clients revalidate the answer (RFC 9110 §8.8.3).
+    ``answers`` tells for each status that is no error what the body is: a schema of JSON, another media type, or
+    None for no body. ``refusals`` are the errors that an operation of this kind does not have by itself.
     """
 
     verb: str
     paths: Sequence[str]
     handler: Handler
     summary: str
+    answers: Mapping[int, type[Schema] | str | None] = field(default_factory=dict)
+    refusals: Collection[type[GatewayError]] = ()
     body: type[Schema] | None = None
     query: type[Schema] | None = None
     exists: Exists | None = None
@@ -72,33 +91,44 @@ class Routes(Protocol):
         """Return them."""
 
 
-def register(app: web.Application, operations: Sequence[Operation], accounts: Accounts) -> None:
-    """Add the operations to the application."""
+def register(
+    app: web.Application, operations: Sequence[Operation], accounts: Accounts, proxies: Sequence[IPNetwork] = ()
+) -> None:
+    """Add the operations to the application. ``proxies`` are believed about where requests come from."""
     for operation in operations:
         for path in operation.paths:
             resource = app.router.add_resource(path)
-            endpoint = _endpoint(operation, accounts)
+            endpoint = _endpoint(operation, accounts, proxies)
             resource.add_route(operation.verb, endpoint)
             if operation.verb == "GET":
                 resource.add_route("HEAD", endpoint)
 
 
-def _endpoint(operation: Operation, accounts: Accounts) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _endpoint(
+    operation: Operation, accounts: Accounts, proxies: Sequence[IPNetwork]
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     body_schema = operation.body() if operation.body else None
     query_schema = operation.query() if operation.query else None
 
     async def endpoint(request: web.Request) -> web.StreamResponse:
-        user_id = ""
+        user_id, access_token = "", ""
         if not operation.public:
-            user_id = await authenticate(accounts, request.headers.get("Authorization"))
+            user_id, access_token = await authenticate(accounts, request.headers.get("Authorization"))
+        call = Call(
+            user_id,
+            request.match_info,
+            access_token=access_token,
+            source=source_of(request, proxies),
+            if_match=[each.value for each in request.if_match if not each.is_weak] if request.if_match else None,
+        )
         try:
             body = _validated(body_schema, await _read_json(request)) if body_schema else {}
             query = _validated(query_schema, _read_query(request)) if query_schema else {}
         except RequestError:
             if operation.exists:
-                await operation.exists(Call(user_id, request.match_info, {}, {}))
+                await operation.exists(call)
             raise
-        answer = await operation.handler(Call(user_id, request.match_info, query, body))
+        answer = await operation.handler(replace(call, body=body, query=query))
         return _response(request, answer, etag=operation.etag)
 
     return endpoint
@@ -161,7 +191,7 @@ def _response(request: web.Request, answer: Answer, *, etag: bool) -> web.Respon
     headers = {"Content-Type": "application/json", **answer.headers}
     response = web.Response(status=answer.status, body=body, headers=headers)
     if etag:
-        tag = blake2b(body, digest_size=12).hexdigest()
+        tag = _entity_tag(body)
         response.etag = tag
         known = request.if_none_match or ()
         if any(each.value in (tag, "*") for each in known):
@@ -169,3 +199,7 @@ def _response(request: web.Request, answer: Answer, *, etag: bool) -> web.Respon
             response.etag = tag
         response.headers["Cache-Control"] = "private, no-cache"
     return response
+
+
+def _entity_tag(body: bytes) -> str:
+    return blake2b(body, digest_size=12).hexdigest()

@@ -17,7 +17,9 @@ one from :class:`StartError` to exit codes.
     │   ├── TooLarge               a body over the limit
     │   ├── Invalid                well-formed, but it breaks a rule
     │   ├── Forbidden              the rules do not let this caller do that
-    │   └── Conflict               it contradicts what is stored
+    │   ├── Conflict               it contradicts what is stored
+    │   ├── Stale                  it is meant for another version than the stored one
+    │   └── TooOften               it was tried too often; temporary
     ├── Unavailable                the database is away; temporary
     └── RemoteError                a mail server did not do what we asked
         ├── Unreachable            no connection, or it broke or timed out; temporary
@@ -26,7 +28,8 @@ one from :class:`StartError` to exit codes.
         ├── Deferred               it said "later" (4yz); temporary
         ├── Refused                it said "never" (5yz, NO)
         ├── SignInRefused          it does not take these credentials
-        └── HostRefused            our own rules forbid to connect to it
+        ├── HostRefused            our own rules forbid to connect to it
+        └── CheckFailed            some of an account's servers failed a check, each for one of these reasons
 """
 
 from __future__ import annotations
@@ -92,6 +95,20 @@ class Conflict(RequestError):
     """The request contradicts what is stored."""
 
 
+class Stale(RequestError):
+    """The request is meant for another version of the thing than the one that is stored."""
+
+
+class TooOften(RequestError):
+    """It was tried too often. ``retry_after`` is in seconds."""
+
+    temporary = True
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class Unavailable(GatewayError):
     """The database does not answer. ``retry_after`` is in seconds."""
 
@@ -151,3 +168,14 @@ class SignInRefused(RemoteError):
 
 class HostRefused(RemoteError):
     """Our own rules forbid a connection to this host or port."""
+
+
+class CheckFailed(RemoteError):
+    """Servers of an account failed a check.
+
+    ``errors`` maps ``inserver`` and ``outserver`` to what is wrong there.
+    """
+
+    def __init__(self, errors: Mapping[str, Sequence[str]]) -> None:
+        super().__init__(" ".join(message for messages in errors.values() for message in messages))
+        self.errors = dict(errors)
