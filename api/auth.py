@@ -7,8 +7,6 @@ import binascii
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from aiohttp import web
-
 from gateway.accounts import Accounts
 from gateway.errors import NotAuthenticated
 
@@ -44,14 +42,15 @@ def _basic(value: str) -> tuple[str, str]:
     return user_id, token
 
 
-def source_of(request: web.Request, proxies: Sequence[IPNetwork]) -> str:
+def source_of(peer: str, forwarded_for: Sequence[str], proxies: Sequence[IPNetwork]) -> str:
     """Return the address that a request comes from, as far as it can be believed.
 
-    Each proxy adds to X-Forwarded-For where its request came from: from the right, the first address that is no
-    proxy of ours is it. What stands further left, anybody may have written.
+    ``peer`` is the other end of the connection, ``forwarded_for`` are the values of X-Forwarded-For. Each proxy
+    adds there where its request came from: from the right, the first address that is no proxy of ours is it. What
+    stands further left, anybody may have written.
     """
-    hops = [hop.strip() for hop in ",".join(request.headers.getall("X-Forwarded-For", ())).split(",")]
-    source = request.remote or ""
+    hops = [hop.strip() for hop in ",".join(forwarded_for).split(",")]
+    source = peer
     while hops and _is_one_of(source, proxies) and _address(hops[-1]):
         source = hops.pop()
     return source
@@ -64,6 +63,7 @@ def _is_one_of(text: str, proxies: Sequence[IPNetwork]) -> bool:
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     try:
-        return ip_address(text)
+        address = ip_address(text)
     except ValueError:
         return None
+    return getattr(address, "ipv4_mapped", None) or address

@@ -1,51 +1,76 @@
-"""Accounts: register and sign in.
+"""Accounts: register, sign in, stay signed in, change, delete.
 
 Registering: 1. check name and password; 2. hash the password; 3. store the user and its first local identity
 together; the name is taken by a unique index, so of two at once one gets it.
 
-Signing in: 1. look the name up; 2. verify the password, at the same cost when there is no such user; 3. make a pair
-of tokens, of which only hashes are stored.
+Proving a password, to sign in or before what a stolen token must not do: 1. count the attempt; 2. look the name up;
+3. verify, at the same cost when there is no such user; 4. when it was right, take the attempt back.
+
+Signing in: 1. prove the password; 2. store hashes of a new pair of tokens, if the password is still that one.
+
+Deleting: 1. prove the password; 2. remove the user, void the tokens and note what is to be erased, all at once;
+3. erase it, see ``gateway/erase.py``.
 """
 
 from __future__ import annotations
 
 import hmac
+import logging
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 from gateway.address import normalise_identifier
 from gateway.config import AccountsSection
-from gateway.errors import Invalid, NotAuthenticated
+from gateway.erase import AGAIN_AFTER
+from gateway.errors import Conflict, Forbidden, Invalid, NotAuthenticated, NotFound, Unavailable
 from gateway.identity import IdentityStatus, IdentityType, UserIdentity
-from gateway.ports import Clock, PasswordHasher, TokenStore, Users
+from gateway.patch import Change
+from gateway.ports import Clock, Erasures, PasswordHasher, TokenStore, Users
+from gateway.throttle import Throttle
 from gateway.user import Tokens, User, password_fault, username_fault
 
+logger = logging.getLogger(__name__)
+
 _TOKEN_BYTES = 32
+_TRIES = 5
 
 
 @dataclass(frozen=True)
 class Accounts:
-    """Registration, sign-in, and whose request it is."""
+    """The gateway's own users, and whose request it is."""
 
     users: Users
     tokens: TokenStore
+    erasures: Erasures
     hasher: PasswordHasher
+    throttle: Throttle
     settings: AccountsSection
     clock: Clock
+
+    # -- registration --------------------------------------------------------------------------------------------
 
     async def register(
         self, username: str, password: str, display_name: str | None, recovery_email: str | None
     ) -> User:
-        """Create a user with its first local identity. Raises Invalid, Conflict (the name is taken)."""
+        """Create a user with its first local identity. Raises Invalid, Conflict (the name is or was taken)."""
         if fault := username_fault(username):
             raise Invalid("The user name cannot be used.", {"username": [fault]})
-        if fault := password_fault(password, username):
-            raise Invalid("The password cannot be used.", {"password": [fault]})
+        self._check_password(password, username)
         user = User(str(uuid4()), username, display_name or username, recovery_email, self.clock())
         await self.users.add(user, await self.hasher.hash(password), self._first_identity(user, display_name))
         return user
+
+    async def is_available(self, username: str) -> bool:
+        """True when somebody could register with that name."""
+        return username_fault(username) is None and not await self.users.is_taken(username)
+
+    def _check_password(self, password: str, username: str) -> None:
+        if fault := password_fault(password, username):
+            raise Invalid("The password cannot be used.", {"password": [fault]})
 
     def _first_identity(self, user: User, display_name: str | None) -> UserIdentity:
         identifier = normalise_identifier(f"{user.username}@{self.settings.local_domain}")
@@ -61,21 +86,34 @@ class Accounts:
             last_check=None,
         )
 
-    async def sign_in(self, username: str, password: str) -> tuple[User, Tokens]:
-        """Return the user and a new pair of tokens. Raises NotAuthenticated, whichever of the two was wrong."""
-        found = await self.users.find(username)
-        user, password_hash = found or (None, None)
-        if not await self.hasher.verify(password_hash, password) or user is None:
-            raise NotAuthenticated("The user name or the password is wrong.")
-        now = self.clock()
-        tokens = Tokens(
-            secrets.token_urlsafe(_TOKEN_BYTES),
-            secrets.token_urlsafe(_TOKEN_BYTES),
-            expires_at=now + timedelta(seconds=self.settings.access_token_s),
-            refresh_expires_at=now + timedelta(seconds=self.settings.refresh_token_s),
-        )
-        await self.tokens.add(user.user_id, tokens)
+    # -- tokens --------------------------------------------------------------------------------------------------
+
+    async def sign_in(self, username: str, password: str, source: str) -> tuple[User, Tokens]:
+        """Return the user and a new pair of tokens. ``source`` is the address from which somebody tries it.
+
+        Raises NotAuthenticated, whichever of the two was wrong, and TooOften.
+        """
+        wrong = NotAuthenticated("The user name or the password is wrong.")
+        proven = await self._prove(username, password, source)
+        if proven is None:
+            raise wrong
+        user, password_hash = proven
+        tokens = self._new_tokens()
+        if not await self.users.issue(user.user_id, password_hash, tokens):
+            raise wrong  # changed or deleted in the meantime
         return user, tokens
+
+    async def refresh(self, refresh_token: str) -> tuple[User, Tokens]:
+        """Return the user and a new pair of tokens; the old pair is void. Raises NotAuthenticated."""
+        tokens = self._new_tokens()
+        user = await self.users.renew(refresh_token, tokens, self.clock())
+        if user is None:
+            raise NotAuthenticated("The refresh token is wrong, used, expired or revoked. Sign in again.")
+        return user, tokens
+
+    async def sign_out(self, access_token: str) -> None:
+        """Void the access token and its refresh token."""
+        await self.tokens.revoke(access_token)
 
     async def authenticate(self, access_token: str, claimed_user_id: str | None = None) -> str:
         """Return whose token that is; a user_id that comes with it has to be the same. Raises NotAuthenticated."""
@@ -86,6 +124,89 @@ class Accounts:
             raise NotAuthenticated("The access token is wrong, expired or revoked. Sign in again.")
         return user_id
 
-    async def get(self, user_id: str) -> User:
-        """Return a user. Raises NotFound."""
+    def _new_tokens(self) -> Tokens:
+        now = self.clock()
+        return Tokens(
+            secrets.token_urlsafe(_TOKEN_BYTES),
+            secrets.token_urlsafe(_TOKEN_BYTES),
+            expires_at=now + timedelta(seconds=self.settings.access_token_s),
+            refresh_expires_at=now + timedelta(seconds=self.settings.refresh_token_s),
+        )
+
+    async def _prove(self, username: str, password: str, source: str) -> tuple[User, str] | None:
+        """Return the user with its password hash if the password is right. Raises TooOften."""
+        attempt = await self.throttle.begin(username, source)
+        found = await self.users.find(username)
+        if not await self.hasher.verify(found[1] if found else None, password):
+            return None
+        await self.throttle.succeeded(attempt)
+        return found
+
+    # -- the user ------------------------------------------------------------------------------------------------
+
+    async def get(self, user_id: str, asked_by: str) -> User:
+        """Return a user, to itself. Raises NotFound."""
+        if user_id != asked_by:
+            raise NotFound("There is no such user.")
         return await self.users.get(user_id)
+
+    async def change(self, user_id: str, change: Change[User], *, access_token: str, source: str) -> None:
+        """Apply a merge patch of ``display_name``, ``recovery_email`` and ``password``.
+
+        A new password voids all tokens but the pair of ``access_token``. Raises Invalid, Forbidden (the user name
+        cannot be changed), Conflict (``current_state`` or its password is not what is stored), Stale, TooOften.
+        """
+        user = await self.users.get(user_id)
+        self._check_change(user, change)
+        hashes = await self._new_password(user, change, source) if "password" in change.patch else None
+        for _ in range(_TRIES):
+            change.check(user, {"display_name": user.display_name, "recovery_email": user.recovery_email})
+            after = _changed(user, change.patch)
+            if hashes is None:
+                done = await self.users.change(user, after)
+            else:
+                done = await self.users.change_password(user, after, hashes, access_token)
+            if done:
+                return
+            user = await self.users.get(user_id)
+        raise Conflict("The user is being changed. Try again when that is done.")
+
+    def _check_change(self, user: User, change: Change[User]) -> None:
+        if "password" in change.patch:
+            self._check_password(change.patch["password"], user.username)
+            if not (change.current or {}).get("password"):
+                message = "To change the password, send the present one here."
+                raise Invalid("The present password is missing.", {"current_state.password": [message]})
+        if change.patch.get("username", user.username) != user.username:
+            raise Forbidden("A user name cannot be changed.")
+
+    async def _new_password(self, user: User, change: Change[User], source: str) -> tuple[str, str]:
+        """Return the hashes of the present password and of the new one. Raises Conflict, TooOften."""
+        proven = await self._prove(user.username, (change.current or {})["password"], source)
+        if proven is None:
+            raise Conflict("The present password is another.")
+        return proven[1], await self.hasher.hash(change.patch["password"])
+
+    async def delete(self, user_id: str, password: str, change: Change[User], *, source: str) -> None:
+        """Delete a user with all that is theirs. Raises Forbidden (wrong password), Stale, TooOften."""
+        user = await self.users.get(user_id)
+        proven = await self._prove(user.username, password, source)
+        if proven is None:
+            raise Forbidden("The password is wrong.")
+        user, password_hash = proven
+        change.check_version(user)
+        if not await self.users.retire(user, password_hash, self.clock() + AGAIN_AFTER):
+            raise Conflict("The user is being changed. Try again when that is done.")
+        try:
+            await self.throttle.attempts.forget(user.username.lower())
+            await self.erasures.erase(user_id)
+        except Unavailable:
+            logger.warning("the database is away; a worker erases what is left")
+
+
+def _changed(user: User, patch: Mapping[str, Any]) -> User:
+    return replace(
+        user,
+        display_name=patch.get("display_name", user.display_name) or user.username,
+        recovery_email=patch.get("recovery_email", user.recovery_email),
+    )

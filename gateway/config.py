@@ -16,11 +16,11 @@ import textwrap
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from gateway.address import parse_mailbox
+from gateway.address import parse_host_port, parse_mailbox
 from gateway.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "GATEWAY_"
@@ -42,6 +42,15 @@ def _networks(value: tuple[str, ...]) -> str | None:
             ip_network(network)
         except ValueError as error:
             return f"is wrong: {error}; write networks like 10.0.0.0/8 or fd00::/8"
+    return None
+
+
+def _name_servers(value: tuple[str, ...]) -> str | None:
+    for server in value:
+        try:
+            ip_address(parse_host_port(server)[0])
+        except ValueError:
+            return "is wrong; write addresses of name servers, like 192.0.2.53 or [2001:db8::53]:5353"
     return None
 
 
@@ -89,7 +98,16 @@ class ServerSection:
     host: str = _key("127.0.0.1", "Address to listen on; put a TLS-terminating proxy in front of others.")
     port: int = _key(8080, "TCP port to listen on; 0 takes a free one.", minimum=0, maximum=65535)
     max_body_bytes: int = _key(
-        1_048_576, "Largest request body in bytes; a larger one is answered 413.", minimum=1024, maximum=4_194_304
+        1_048_576,
+        "Largest request body in bytes, files apart; a larger one is answered 413.",
+        minimum=1024,
+        maximum=4_194_304,
+    )
+    trusted_proxies: tuple[str, ...] = _key(
+        ("127.0.0.0/8", "::1/128"),
+        "Networks of the proxies in front, whose X-Forwarded-For is believed. Failed sign-ins are counted by the"
+        " address that a request comes from: with a proxy that is not named here all people share one.",
+        rule=_networks,
     )
 
 
@@ -127,10 +145,19 @@ class StorageSection:
     cache_gb: float = _key(0.25, "Cache of the embedded mongod in GiB.", minimum=0.25, maximum=1024)
     key_file: str = _key(
         "",
-        "File with the 96-byte master key that encrypts credentials, mode 0600. Empty: credentials.key in"
-        " data_dir. Made at first start. Keep a copy apart from the database: without it no credential can be"
-        " read again. Gateways that share a database share this file too.",
+        "File with the master key that encrypts credentials, mode 0600. Empty: credentials.key in data_dir. Made at"
+        " first start. Keep a copy apart from the database: without it no credential can be read again. Gateways"
+        " that share a database each need the same file. See docs/keys.md.",
         path=True,
+    )
+    key_provider: str = _key(
+        "local",
+        "Where the master key is: in key_file, or in a key management service. After a change run: mail-gateway"
+        " keys rotate.",
+        choices=("local", "aws", "azure", "gcp", "kmip"),
+    )
+    key_settings_file: str = _key(
+        "", "TOML file, mode 0600, with the settings of the key management service. See docs/keys.md.", path=True
     )
 
 
@@ -146,6 +173,19 @@ class AccountsSection:
     )
     access_token_s: int = _key(86_400, "Life of an access token in seconds.", minimum=60, maximum=31_536_000)
     refresh_token_s: int = _key(2_592_000, "Life of a refresh token in seconds.", minimum=60, maximum=31_536_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessagesSection:
+    """The messages that users write."""
+
+    max_bytes: int = _key(
+        26_214_400,
+        "Largest message in bytes, as it is sent: attachments count a third more than their files. Mail providers"
+        " take 10 to 50 MB. A larger file, or order to send, is answered 413.",
+        minimum=1_048_576,
+        maximum=104_857_600,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +217,12 @@ class NetworkSection:
         "Let users choose connections without TLS (intls or outtls = none).",
     )
     ca_file: str = _key("", "PEM file with further certificate authorities to trust.", path=True)
+    nameservers: tuple[str, ...] = _key(
+        (),
+        "Name servers to ask for users' servers, each an address or address:port. Empty: those of"
+        " /etc/resolv.conf. Names without a dot are looked up by the system, /etc/hosts included.",
+        rule=_name_servers,
+    )
     connect_timeout_s: float = _key(15.0, "Seconds to wait for a connection.", minimum=0.1, maximum=300)
     command_timeout_s: float = _key(
         60.0,
@@ -216,6 +262,7 @@ class Config:
     log: LogSection
     storage: StorageSection
     accounts: AccountsSection
+    messages: MessagesSection
     relay: RelaySection
     network: NetworkSection
     delivery: DeliverySection

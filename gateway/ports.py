@@ -6,7 +6,8 @@ database's members and their journals before its method returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -14,6 +15,7 @@ from typing import Protocol
 from gateway.delivery import Reply
 from gateway.identity import Credentials, Endpoint, UserIdentity
 from gateway.message import Message
+from gateway.proposal import Proposal
 from gateway.user import Tokens, User
 
 Clock = Callable[[], datetime]
@@ -49,15 +51,85 @@ class Users(Protocol):
     async def find(self, username: str) -> tuple[User, str] | None:
         """Return the user of that name, compared without case, with the password hash."""
 
+    async def is_taken(self, username: str) -> bool:
+        """True when a user has or had that name, compared without case."""
+
+    async def issue(self, user_id: str, password_hash: str, tokens: Tokens) -> bool:
+        """Store a pair of tokens if the user is there and has this password hash still; True if so. Atomic."""
+
+    async def renew(self, refresh_token: str, tokens: Tokens, now: datetime) -> User | None:
+        """Replace the pair of an unexpired refresh token; return whose it is, or None. Atomic."""
+
+    async def change(self, before: User, after: User) -> bool:
+        """Store display name and recovery address if they are still as before; True when they were. Atomic."""
+
+    async def change_password(self, before: User, after: User, hashes: tuple[str, str], access_token: str) -> bool:
+        """As change(), with the password hash, old and new; voids all tokens but the pair of ``access_token``."""
+
+    async def retire(self, before: User, password_hash: str, erase_again_at: datetime) -> bool:
+        """Remove the user, keep the name from being given again, void all tokens, note an Erasure.
+
+        All of it or nothing. False, and nothing changed, when the user is no longer as before.
+        """
+
 
 class TokenStore(Protocol):
-    """Hashes of tokens. ``user_of`` is asked at every request."""
-
-    async def add(self, user_id: str, tokens: Tokens) -> None:
-        """Store a pair of tokens."""
+    """The tokens that are valid. ``user_of`` is asked at every request."""
 
     async def user_of(self, access_token: str, now: datetime) -> str | None:
-        """Return the user_id whose unexpired access token that is, or None."""
+        """Return the user_id whose unexpired access token that is, or None.
+
+        What was revoked, in whichever process, less than a second ago may still be found.
+        """
+
+    async def revoke(self, access_token: str) -> None:
+        """Void the access token and its refresh token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A leaky bucket of ``size`` attempts that loses one every ``drip``; of a name, a source, or a pair of them."""
+
+    name: str
+    source: str
+    size: int
+    drip: timedelta
+
+
+class Attempts(Protocol):
+    """How often something was tried, in all processes together. A crash of the database may lose some of it."""
+
+    async def charge(self, bucket: Bucket, now: datetime) -> timedelta:
+        """Count an attempt if the bucket has room; return how long until it has, zero if counted. Atomic."""
+
+    async def refund(self, bucket: Bucket) -> None:
+        """Take back one attempt."""
+
+    async def remember(self, name: str, source: str, until: datetime) -> None:
+        """Keep in mind that this name signed in from this source."""
+
+    async def knows(self, name: str, source: str, now: datetime) -> bool:
+        """True when that was kept in mind until a time that is to come."""
+
+    async def forget(self, name: str) -> None:
+        """Remove all that was kept of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """A user who has gone and whose data has to go too."""
+
+    user_id: str
+
+
+class Erasures(Protocol):
+    """What is still to be erased."""
+
+    async def erase(self, user_id: str) -> None:
+        """Remove all that belongs to the user. What was cut off goes on where it is called again."""
+
+    async def done(self, owner: str, erasure: Erasure) -> None:
+        """Forget the user, too, if the owner still holds the erasure."""
 
 
 class Identities(Protocol):
@@ -76,6 +148,20 @@ class Identities(Protocol):
 
     async def credentials(self, user_id: str, identity_id: str) -> Credentials:
         """Return the decrypted credentials, empty where there are none. Raises NotFound."""
+
+    async def change(
+        self, before: UserIdentity, after: UserIdentity, credentials: Credentials | None, *, exactly: bool
+    ) -> bool:
+        """Store what ``after`` changes, and the credentials unless None, if no client changed it since ``before``.
+
+        ``exactly``: and no worker either. Atomic. False, and nothing changed, when somebody did, or it is deleted.
+        """
+
+    async def delete(self, identity: UserIdentity, *, exactly: bool) -> bool:
+        """Mark it deleted and destroy its credentials, at once. Raises NotFound.
+
+        ``exactly``: if nobody changed it since it was read; False, and nothing changed, when somebody did.
+        """
 
     async def record_check(
         self, identity: UserIdentity, at: datetime, changes: Mapping[str, str | None]
@@ -107,11 +193,20 @@ class Messages(Protocol):
     async def list(self, user_id: str, where: MessageFilter, page: Page) -> tuple[int, Sequence[Message]]:
         """Return how many there are and a page of them, newest ``date_sort`` first."""
 
-    async def order(self, message: Message) -> bool:
-        """Store an order (``message.delivery`` and what it fixed) if the draft is still of that version.
+    async def save(self, message: Message) -> bool:
+        """Store a draft, or the order that it has become, if it is still a draft and of that version.
 
-        Atomic: of two orders one gets True, and no change of the draft slips between. False changes nothing.
+        Atomic: of two changes or orders one gets True, and nothing slips between. False changes nothing.
         """
+
+    async def cancel(self, message: Message) -> bool:
+        """Take back an order of that version that no attempt has started; True when it was such a one. Atomic."""
+
+    async def delete(self, message: Message) -> bool:
+        """Remove a message that is of that version and not on its way; True when it was. Atomic."""
+
+    async def mark_answered(self, user_id: str, message_id: str) -> None:
+        """Note that the user has sent an answer to a message, if it is still there."""
 
     async def claim(self, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Message]:
         """Take up to ``limit`` messages whose ``due_at`` has come, longest due first, for ``owner``.
@@ -133,14 +228,45 @@ class Messages(Protocol):
         """Hand these messages back, due at once, each if its owner still holds it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Bytes to be read once, piece by piece; reading raises NotFound when they are removed meanwhile.
+
+    ``size`` is how many they are, ``tag`` names them: no other bytes ever have it.
+    """
+
+    size: int
+    pieces: AsyncIterator[bytes]
+    tag: str
+
+
+class Files(Protocol):
+    """Files of any size. A path of identifiers, user first, says what each belongs to."""
+
+    async def put(self, path: Sequence[str], pieces: AsyncIterable[bytes]) -> int:
+        """Store a file under a fresh path, as its pieces come; return its size in bytes.
+
+        Where the pieces end with an error there is no file, and what was written is removed.
+        """
+
+    async def read(self, path: Sequence[str]) -> Content:
+        """Return a file. Raises NotFound."""
+
+    async def delete(self, path: Sequence[str]) -> None:
+        """Remove a file, or all files whose paths begin so, and what is left of unfinished ones."""
+
+
 class Raws(Protocol):
     """RFC 5322 bytes of ordered messages."""
 
-    async def put(self, user_id: str, raw_msg_id: str, raw: bytes) -> None:
-        """Store the bytes under a fresh id."""
+    async def put(self, user_id: str, raw_msg_id: str, pieces: AsyncIterable[bytes]) -> None:
+        """Store the bytes under a fresh id, as they come. Where they end with an error nothing is stored."""
 
-    async def get(self, user_id: str, raw_msg_id: str) -> bytes:
+    async def read(self, user_id: str, raw_msg_id: str) -> Content:
         """Return the bytes. Raises NotFound."""
+
+    def held(self, user_id: str, raw_msg_id: str) -> AbstractAsyncContextManager[bytes]:
+        """Hold the bytes in memory; waits while too many of others are held. Raises NotFound."""
 
     async def delete(self, user_id: str, raw_msg_id: str) -> None:
         """Remove the bytes, if they are there."""
@@ -189,6 +315,13 @@ class Mailbox(Protocol):
 
         Raises RemoteError.
         """
+
+
+class ServerFinder(Protocol):
+    """Finds the servers of an address."""
+
+    async def find(self, address: str) -> Sequence[Proposal]:
+        """Return what there is to propose, in any order. An address has a domain, which is no literal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import pymongo
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession, AsyncIOMotorCollection
-from pymongo import IndexModel
+from pymongo import IndexModel, ReadPreference
 from pymongo.errors import (
     AutoReconnect,
     ConfigurationError,
@@ -24,6 +24,7 @@ from pymongo.errors import (
     OperationFailure,
     PyMongoError,
 )
+from pymongo.monitoring import CommandListener
 
 from gateway.errors import StartError, Unavailable
 from gateway.ports import Page
@@ -94,8 +95,18 @@ def translating(
 class Mongo:
     """The connection to one database. Provides the core's Health."""
 
-    def __init__(self, uri: str, database: str, *, operation_ms: int = _OPERATION_MS) -> None:
-        """Connect lazily. Raises StartError when the connection string or the database's name is wrong."""
+    def __init__(
+        self,
+        uri: str,
+        database: str,
+        *,
+        operation_ms: int = _OPERATION_MS,
+        listeners: Sequence[CommandListener] = (),
+    ) -> None:
+        """Connect lazily. ``listeners`` hear of all that is asked.
+
+        Raises StartError when the connection string or the database's name is wrong.
+        """
         self.operation_s = operation_ms / 1000
         try:
             self.client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
@@ -105,8 +116,10 @@ class Mongo:
                 w="majority",
                 journal=True,
                 timeoutMS=operation_ms,  # the search for a server is part of it
+                event_listeners=list(listeners),
             )
-            self.database = self.client[database]
+            # Whatever storage.uri says: who has written something must read it, and a revoked token be gone.
+            self.database = self.client.get_database(database, read_preference=ReadPreference.PRIMARY)
         except InvalidName as error:
             raise StartError("storage.database is no valid name of a MongoDB database.") from error
         except (InvalidURI, ConfigurationError, ValueError) as error:
@@ -146,22 +159,25 @@ class Mongo:
         await self.client.admin.command("ping")
 
     @translating
-    async def in_transaction(self, work: Callable[[Session], Coroutine[Any, Any, None]]) -> None:
-        """Run ``work`` in a transaction: all of its writes happen, or none. It may be run again.
+    async def in_transaction(self, work: Callable[[Session], Coroutine[Any, Any, Result]]) -> Result:
+        """Run ``work`` in a transaction and return its result: all of its writes happen, or none.
+
+        It may be run again, so it may not change anything but the database.
 
         Raises Unavailable and the driver's other errors.
         """
         now = asyncio.get_running_loop().time
         deadline = now() + self.operation_s
 
-        async def work_in_time(session: Session) -> None:
+        async def work_in_time(session: Session) -> Result:
             # with_transaction by itself goes on trying for 120 seconds.
             if now() >= deadline:
                 raise TimeoutError
-            await work(session)
+            return await work(session)
 
         async with await self.client.start_session() as session:
-            await session.with_transaction(work_in_time)
+            result: Result = await session.with_transaction(work_in_time)
+            return result
 
     def close(self) -> None:
         """Close all connections."""

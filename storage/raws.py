@@ -1,34 +1,105 @@
-"""RFC 5322 bytes of ordered messages, the sender's own copies."""
+"""RFC 5322 bytes of ordered messages, the sender's own copies.
+
+Most are small and stand in one document, as fast as can be. The large ones, of which a document could not hold some
+(16 MB), are files.
+"""
 
 from __future__ import annotations
 
-from gateway.errors import NotFound
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+
+from pymongo import ASCENDING, IndexModel
+
+from gateway.ports import Content
+from storage.files import CHUNK_BYTES, MongoFiles, in_chunks, indexes
 from storage.mongo import Mongo, translating
 
 RAWS = "raws"
+INDEXES = {RAWS: [IndexModel([("user_id", ASCENDING)])], **indexes(RAWS)}
+
+_MEMORY_BYTES = 128 * 1024 * 1024
 
 
 class MongoRaws:
-    """The core's Raws."""
+    """The core's Raws. ``memory`` bounds, in bytes, what the large ones that are held whole take together."""
 
-    def __init__(self, mongo: Mongo) -> None:
+    def __init__(self, mongo: Mongo, memory: int = _MEMORY_BYTES) -> None:
         self.operation_s = mongo.operation_s
+        self.files = MongoFiles(mongo, RAWS)
         self._raws = mongo.collection(RAWS)
+        self._memory = _Memory(memory)
 
-    @translating
-    async def put(self, user_id: str, raw_msg_id: str, raw: bytes) -> None:
+    async def put(self, user_id: str, raw_msg_id: str, pieces: AsyncIterable[bytes]) -> None:
         """Store the bytes under a fresh id."""
-        await self._raws.insert_one({"_id": raw_msg_id, "user_id": user_id, "raw": raw})
+        chunks = in_chunks(pieces)
+        first = await anext(chunks, b"")
+        if len(first) < CHUNK_BYTES:
+            await self._put_small(user_id, raw_msg_id, first)
+        else:
+            await self.files.put((user_id, raw_msg_id), _after(first, chunks))
 
-    @translating
-    async def get(self, user_id: str, raw_msg_id: str) -> bytes:
-        """Return the bytes. Raises NotFound."""
-        document = await self._raws.find_one({"_id": raw_msg_id, "user_id": user_id})
-        if document is None:
-            raise NotFound("There is no such message.")
-        return bytes(document["raw"])
+    async def read(self, user_id: str, raw_msg_id: str) -> Content:
+        """Return the bytes, to be read piece by piece. Raises NotFound."""
+        small = await self._small(user_id, raw_msg_id)
+        if small is None:
+            return await self.files.read((user_id, raw_msg_id))
+        return Content(len(small), _after(small), tag=raw_msg_id)
+
+    @asynccontextmanager
+    async def held(self, user_id: str, raw_msg_id: str) -> AsyncIterator[bytes]:
+        """Yield the bytes whole. Raises NotFound."""
+        small = await self._small(user_id, raw_msg_id)
+        if small is not None:
+            yield small
+            return
+        content = await self.files.read((user_id, raw_msg_id))
+        async with self._memory.taken(content.size):
+            yield b"".join([piece async for piece in content.pieces])
 
     @translating
     async def delete(self, user_id: str, raw_msg_id: str) -> None:
         """Remove the bytes, if they are there."""
         await self._raws.delete_one({"_id": raw_msg_id, "user_id": user_id})
+        await self.files.delete((user_id, raw_msg_id))
+
+    @translating
+    async def _put_small(self, user_id: str, raw_msg_id: str, raw: bytes) -> None:
+        await self._raws.insert_one({"_id": raw_msg_id, "user_id": user_id, "raw": raw})
+
+    @translating
+    async def _small(self, user_id: str, raw_msg_id: str) -> bytes | None:
+        document = await self._raws.find_one({"_id": raw_msg_id, "user_id": user_id})
+        return bytes(document["raw"]) if document else None
+
+
+class _Memory:
+    """So many bytes of memory: who finds too few free waits, in turn; who needs more than all waits for all."""
+
+    def __init__(self, size: int) -> None:
+        self._size = self._free = size
+        self._turn = asyncio.Lock()
+        self._freed = asyncio.Event()
+
+    @asynccontextmanager
+    async def taken(self, size: int) -> AsyncIterator[None]:
+        """Hold so many bytes."""
+        size = min(size, self._size)
+        async with self._turn:
+            while self._free < size:
+                self._freed.clear()
+                await self._freed.wait()
+            self._free -= size
+        try:
+            yield
+        finally:
+            self._free += size
+            self._freed.set()
+
+
+async def _after(first: bytes, rest: AsyncIterable[bytes] | None = None) -> AsyncIterator[bytes]:
+    yield first
+    if rest is not None:
+        async for piece in rest:
+            yield piece

@@ -1,18 +1,28 @@
-"""Users and their password hashes. The lower-case name is unique."""
+"""Users, their password hashes, and who of them is signed in.
+
+A name is unique without regard to case and never given again: what is unique is a hash of it, which stays when the
+user and with it the name is erased. Whatever issues tokens writes to the user's document in the same transaction,
+and so does a change of the password or a deletion: of two at once one is run again, and sees what the other did.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
+from hashlib import sha256
 from typing import Any
+from uuid import uuid4
 
 from pymongo import ASCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
 from gateway.errors import Conflict, NotFound
 from gateway.identity import UserIdentity
-from gateway.user import User
+from gateway.user import Tokens, User
+from storage.erasures import MongoErasures
 from storage.identities import MongoIdentities
 from storage.mongo import Document, Mongo, Session, translating
+from storage.tokens import MongoTokens
 
 USERS = "users"
 INDEXES = {USERS: [IndexModel([("name_key", ASCENDING)], unique=True)]}
@@ -21,11 +31,15 @@ INDEXES = {USERS: [IndexModel([("name_key", ASCENDING)], unique=True)]}
 class MongoUsers:
     """The core's Users."""
 
-    def __init__(self, mongo: Mongo, identities: MongoIdentities) -> None:
+    def __init__(
+        self, mongo: Mongo, identities: MongoIdentities, tokens: MongoTokens, erasures: MongoErasures
+    ) -> None:
         self._mongo = mongo
         self.operation_s = mongo.operation_s
         self._users = mongo.collection(USERS)
         self._identities = identities
+        self._tokens = tokens
+        self._erasures = erasures
 
     async def add(self, user: User, password_hash: str, first_identity: UserIdentity) -> None:
         """Store the user and the first identity in one transaction. Raises Conflict when the name is taken."""
@@ -43,7 +57,7 @@ class MongoUsers:
     @translating
     async def get(self, user_id: str) -> User:
         """Return a user. Raises NotFound."""
-        document = await self._users.find_one({"_id": user_id})
+        document = await self._users.find_one({"_id": user_id, "username": {"$exists": True}})
         if document is None:
             raise NotFound("There is no such user.")
         return _from_document(document)
@@ -51,19 +65,112 @@ class MongoUsers:
     @translating
     async def find(self, username: str) -> tuple[User, str] | None:
         """Return the user of that name, compared without case, with the password hash."""
-        document = await self._users.find_one({"name_key": username.lower()})
+        document = await self._users.find_one({"name_key": _name_key(username), "username": {"$exists": True}})
         return (_from_document(document), document["password_hash"]) if document else None
+
+    @translating
+    async def is_taken(self, username: str) -> bool:
+        """True when a user has or had that name, compared without case."""
+        return await self._users.find_one({"name_key": _name_key(username)}, {"_id": 1}) is not None
+
+    async def issue(self, user_id: str, password_hash: str, tokens: Tokens) -> bool:
+        """Store a pair of tokens if the user is there and has this password hash still; True when it was."""
+
+        async def hold_and_insert(session: Session) -> bool:
+            held = await self._users.update_one(
+                {"_id": user_id, "password_hash": password_hash}, {"$inc": {"issued": 1}}, session=session
+            )
+            if held.matched_count:
+                await self._tokens.insert(user_id, tokens, session)
+            return held.matched_count == 1
+
+        return await self._mongo.in_transaction(hold_and_insert)
+
+    async def renew(self, refresh_token: str, tokens: Tokens, now: datetime) -> User | None:
+        """Put a new pair in the place of that of an unexpired refresh token; return whose it is, or None."""
+
+        async def swap(session: Session) -> Document | None:
+            old = await self._tokens.take(refresh_token, now, session)
+            if old is None:
+                return None
+            held = await self._users.find_one_and_update(
+                {"_id": old["user_id"]}, {"$inc": {"issued": 1}}, session=session
+            )
+            if held is not None:
+                await self._tokens.insert(old["user_id"], tokens, session)
+            return held
+
+        document = await self._mongo.in_transaction(swap)
+        if document is None:
+            return None
+        self._tokens.forget(document["_id"])
+        return _from_document(document)
+
+    @translating
+    async def change(self, before: User, after: User) -> bool:
+        """Store display name and recovery address if they are still as before; True when they were."""
+        values = {"display_name": after.display_name, "recovery_email": after.recovery_email}
+        return (await self._users.update_one(_unchanged(before), {"$set": values})).matched_count == 1
+
+    async def change_password(self, before: User, after: User, hashes: tuple[str, str], access_token: str) -> bool:
+        """As change(), with the password hash, old and new; voids all tokens but the pair of ``access_token``."""
+        old, new = hashes
+        values = {
+            "display_name": after.display_name,
+            "recovery_email": after.recovery_email,
+            "password_hash": new,
+        }
+
+        async def both(session: Session) -> bool:
+            where = _unchanged(before) | {"password_hash": old}
+            changed = await self._users.update_one(where, {"$set": values}, session=session)
+            if changed.matched_count:
+                await self._tokens.void(before.user_id, session, keep=access_token)
+            return changed.matched_count == 1
+
+        done = await self._mongo.in_transaction(both)
+        self._tokens.forget(before.user_id)
+        return done
+
+    async def retire(self, before: User, password_hash: str, erase_again_at: datetime) -> bool:
+        """Turn the user into the hash of its name, void all tokens, and note that the rest is to be erased.
+
+        All of it or nothing. False, and nothing changed, when the user is no longer as before.
+        """
+
+        async def all_of_it(session: Session) -> bool:
+            where = _unchanged(before) | {"password_hash": password_hash}
+            gone = await self._users.delete_one(where, session=session)
+            if gone.deleted_count:
+                retired = {"_id": str(uuid4()), "name_key": _name_key(before.username)}
+                await self._users.insert_one(retired, session=session)
+                await self._tokens.void(before.user_id, session)
+                await self._erasures.insert(before.user_id, erase_again_at, session)
+            return gone.deleted_count == 1
+
+        done = await self._mongo.in_transaction(all_of_it)
+        self._tokens.forget(before.user_id)
+        return done
+
+
+def _name_key(username: str) -> str:
+    return sha256(username.lower().encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _unchanged(user: User) -> Document:
+    return {"_id": user.user_id, "display_name": user.display_name, "recovery_email": user.recovery_email}
 
 
 def _to_document(user: User, password_hash: str) -> Document:
     return {
         "_id": user.user_id,
-        "name_key": user.username.lower(),
+        "name_key": _name_key(user.username),
         "username": user.username,
         "display_name": user.display_name,
         "recovery_email": user.recovery_email,
         "date_insert": user.date_insert,
         "password_hash": password_hash,
+        "issued": 0,
     }
 
 

@@ -111,11 +111,11 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def new_site(tmp_path: Path) -> Callable[[str], Site]:
-    """Makes sites, each with further lines for its configuration."""
+def new_site(tmp_path: Path) -> Callable[..., Site]:
+    """Makes sites, each with further lines for its configuration, and for the table ``storage`` of it."""
     made: list[Site] = []
 
-    def make(more: str = "") -> Site:
+    def make(more: str = "", storage: str = "") -> Site:
         site = Site(tmp_path / str(len(made)), free_port())
         site.directory.mkdir()
         site.directory.joinpath("config.toml").write_text(
@@ -127,6 +127,7 @@ def new_site(tmp_path: Path) -> Callable[[str], Site]:
             level = "debug"
             [storage]
             data_dir = "{site.data}"
+            {storage}
             [accounts]
             local_domain = "home.example"
             {more}

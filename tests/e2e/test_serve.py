@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,11 +15,13 @@ import aiohttp
 import pytest
 
 from api.demo.provider import Provider
+from storage.embedded import EmbeddedMongod
+from storage.mongo import Mongo
 from tests.client import PASSWORD, draft
 from tests.conftest import FRIEND
 from tests.e2e.conftest import Site, mail_gateway
 
-NewSite = Callable[[str], Site]
+NewSite = Callable[..., Site]
 
 
 async def call(url: str, body: Any = None, token: str = "") -> Any:
@@ -163,9 +166,6 @@ async def test_order_survives_death(new_site: NewSite) -> None:
 
 async def make_due(site: Site) -> None:
     """Let what waits on the site be due now, so that no test waits for a retry's time."""
-    from storage.embedded import EmbeddedMongod  # noqa: PLC0415 - the one test that reaches below
-    from storage.mongo import Mongo  # noqa: PLC0415
-
     async with EmbeddedMongod(site.data) as server:
         mongo = Mongo(server.uri, "mail_gateway")
         due = {"$currentDate": {"delivery.due_at": True}}
@@ -243,6 +243,32 @@ async def test_side_by_side(new_site: NewSite) -> None:
             assert await refused.child.wait() == 3
         assert str(first.child.pid) in log.read_text()
         assert log.read_text().count("\n") == 1
+
+
+async def test_revoked_everywhere(new_site: NewSite) -> None:
+    """A second after one process revoked a token, another, to which it is shown all the time, refuses it."""
+    first = new_site("")
+    shared = f"""
+    uri = "{EmbeddedMongod(first.data).uri}"
+    key_file = "{first.data}/credentials.key"
+    """
+    second = new_site("", storage=shared)
+    async with first.running(), second.running():
+        token = await signed_in(first)
+        headers = {"Authorization": f"Bearer {token}"}
+        async with aiohttp.ClientSession(headers=headers) as session:
+
+            async def shown() -> int:
+                async with session.get(f"{second.url}/api/v1/me") as response:
+                    return response.status
+
+            assert [await shown() for _ in range(50)] == [200] * 50
+            async with session.delete(f"{first.url}/api/v1/authentications") as response:
+                assert response.status == 204
+            revoked = time.monotonic()
+            while time.monotonic() < revoked + 1:
+                await shown()
+            assert await shown() == 401
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,12 @@
-"""The store of users: both documents or neither."""
+"""The store of users: what changes together, changes together."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import asyncio
+import signal
+import sys
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,24 +15,46 @@ import pytest
 from gateway.errors import Conflict, NotFound
 from gateway.identity import Credentials, IdentityStatus, IdentityType, UserIdentity
 from gateway.ports import Page, system_clock
-from gateway.user import User
-from storage import identities, secrets, users
+from gateway.user import Tokens, User
+from storage import erasures, identities, secrets, tokens, users
+from storage.embedded import EmbeddedMongod
+from storage.erasures import MongoErasures
 from storage.identities import MongoIdentities
 from storage.mongo import Mongo
 from storage.secrets import Vault
+from storage.tokens import MongoTokens
 from storage.users import MongoUsers
 
 NOW = datetime(2026, 7, 20, tzinfo=UTC)
 
 
+@dataclass
+class Stores:
+    """The stores that change together."""
+
+    users: MongoUsers
+    identities: MongoIdentities
+    tokens: MongoTokens
+    erasures: MongoErasures
+
+
 @pytest.fixture
-async def stores(mongo: Mongo, tmp_path: Path) -> tuple[MongoUsers, MongoIdentities]:
+async def stores(mongo: Mongo, tmp_path: Path) -> Stores:
     """The stores under test."""
-    await mongo.ensure_indexes(users.INDEXES | identities.INDEXES | secrets.INDEXES)
+    await mongo.ensure_indexes(
+        users.INDEXES | identities.INDEXES | secrets.INDEXES | tokens.INDEXES | erasures.INDEXES
+    )
     vault = Vault(mongo, tmp_path / "key")
     await vault.open()
     stored = MongoIdentities(mongo, vault, system_clock)
-    return MongoUsers(mongo, stored), stored
+    stored_tokens = MongoTokens(mongo)
+    stored_erasures = MongoErasures(mongo, ["identities"])
+    return Stores(MongoUsers(mongo, stored, stored_tokens, stored_erasures), stored, stored_tokens, stored_erasures)
+
+
+def pair(name: str = "one") -> Tokens:
+    """Return a pair of tokens that live for a minute and an hour."""
+    return Tokens(f"access-{name}", f"refresh-{name}", NOW + timedelta(minutes=1), NOW + timedelta(hours=1))
 
 
 def someone(username: str = "Someone") -> tuple[User, UserIdentity]:
@@ -48,33 +74,178 @@ def someone(username: str = "Someone") -> tuple[User, UserIdentity]:
     return user, identity
 
 
-async def test_round_trip(stores: tuple[MongoUsers, MongoIdentities]) -> None:
+async def test_round_trip(stores: Stores) -> None:
     """A user is found by id and by name in any case, and its identity by its user."""
-    users_store, identities_store = stores
     user, identity = someone()
-    await users_store.add(user, "hash", identity)
-    assert await users_store.get(user.user_id) == user
-    assert await users_store.find("sOMEONE") == (user, "hash")
-    assert await users_store.find("nobody") is None
-    assert await identities_store.list(user.user_id, {}, Page()) == (1, [identity])
-    assert await identities_store.credentials(user.user_id, identity.identity_id) == Credentials({})
+    await stores.users.add(user, "hash", identity)
+    assert await stores.users.get(user.user_id) == user
+    assert await stores.users.find("sOMEONE") == (user, "hash")
+    assert await stores.users.find("nobody") is None
+    assert await stores.identities.list(user.user_id, {}, Page()) == (1, [identity])
+    assert await stores.identities.credentials(user.user_id, identity.identity_id) == Credentials({})
     with pytest.raises(NotFound):
-        await users_store.get(str(uuid4()))
+        await stores.users.get(str(uuid4()))
 
 
-async def test_neither(stores: tuple[MongoUsers, MongoIdentities], mongo: Mongo) -> None:
+async def test_neither(stores: Stores, mongo: Mongo) -> None:
     """Where the name is taken, or the identity cannot be stored, neither document is there."""
-    users_store, _ = stores
     user, identity = someone()
-    await users_store.add(user, "hash", identity)
+    await stores.users.add(user, "hash", identity)
     with pytest.raises(Conflict):
-        await users_store.add(*_with_hash(someone("someone")))
+        await stores.users.add(*_with_hash(someone("someone")))
     other, _ = someone("other")
     with pytest.raises(Conflict):  # the identity's id is taken
-        await users_store.add(other, "hash", identity)
+        await stores.users.add(other, "hash", identity)
     assert await mongo.collection("users").count_documents({}) == 1
     assert await mongo.collection("identities").count_documents({}) == 1
 
 
 def _with_hash(pair: tuple[User, UserIdentity]) -> tuple[User, str, UserIdentity]:
     return pair[0], "hash", pair[1]
+
+
+DYING = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from gateway.ports import system_clock
+from storage.erasures import MongoErasures
+from storage.identities import MongoIdentities
+from storage.mongo import Mongo
+from storage.secrets import Vault
+from storage.tokens import MongoTokens
+from storage.users import MongoUsers
+from tests.storage.test_users import someone
+
+class Dying(MongoIdentities):
+    async def insert(self, *args):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+async def main(uri, database):
+    mongo = Mongo(uri, database)
+    identities = Dying(mongo, Vault(mongo, Path("unused")), system_clock)
+    users = MongoUsers(mongo, identities, MongoTokens(mongo), MongoErasures(mongo, []))
+    user, identity = someone()
+    await users.add(user, "hash", identity)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_killed_between_the_two(stores: Stores, mongo: Mongo, mongod: EmbeddedMongod) -> None:
+    """A process that is killed between the user and its identity leaves neither."""
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", DYING, mongod.uri, mongo.database.name, cwd=Path(__file__).parents[2]
+    )
+    assert await child.wait() == -signal.SIGKILL
+    await mongo.client.admin.command("killAllSessions", [])  # else its locks stay for a minute
+    assert await mongo.collection("users").count_documents({}) == 0
+    assert await mongo.collection("identities").count_documents({}) == 0
+
+
+async def test_issue(stores: Stores) -> None:
+    """Tokens are given to a user whose password is still the one that was proven."""
+    user, identity = someone()
+    await stores.users.add(user, "hash", identity)
+    assert await stores.users.issue(user.user_id, "hash", pair())
+    assert await stores.tokens.user_of("access-one", NOW) == user.user_id
+    assert not await stores.users.issue(user.user_id, "old hash", pair("two"))
+    assert await stores.tokens.user_of("access-two", NOW) is None
+
+
+async def test_renew(stores: Stores) -> None:
+    """A refresh token serves once, until it expires, and voids the access token that came with it."""
+    user, identity = someone()
+    await stores.users.add(user, "hash", identity)
+    await stores.users.issue(user.user_id, "hash", pair())
+    assert await stores.users.renew("refresh-one", pair("late"), NOW + timedelta(hours=1)) is None
+    assert await stores.users.renew("refresh-one", pair("two"), NOW) == user
+    assert await stores.users.renew("refresh-one", pair("three"), NOW) is None
+    assert await stores.tokens.user_of("access-one", NOW) is None
+    assert await stores.tokens.user_of("access-two", NOW) == user.user_id
+
+
+async def test_one_renewal_of_many(stores: Stores) -> None:
+    """Of many who use one refresh token at once, one gets tokens."""
+    user, identity = someone()
+    await stores.users.add(user, "hash", identity)
+    await stores.users.issue(user.user_id, "hash", pair())
+    renewed = await asyncio.gather(*(stores.users.renew("refresh-one", pair(f"n{n}"), NOW) for n in range(8)))
+    assert sorted(each is not None for each in renewed) == [False] * 7 + [True]
+    owners = [await stores.tokens.user_of(f"access-n{n}", NOW) for n in range(8)]
+    assert owners.count(user.user_id) == 1
+
+
+async def test_change(stores: Stores) -> None:
+    """A change is stored if nobody changed the user since it was read."""
+    user, identity = someone()
+    await stores.users.add(user, "hash", identity)
+    after = replace(user, display_name="S. One", recovery_email=None)
+    assert await stores.users.change(user, after)
+    assert await stores.users.get(user.user_id) == after
+    assert not await stores.users.change(user, user)
+
+
+async def test_change_password(stores: Stores) -> None:
+    """A new password voids all tokens but the pair with which it was set, and no others' tokens."""
+    user, identity = someone()
+    other, others_identity = someone("other")
+    await stores.users.add(user, "hash", identity)
+    await stores.users.add(other, "hash", others_identity)
+    for name in ("one", "two", "three"):
+        await stores.users.issue(user.user_id, "hash", pair(name))
+    await stores.users.issue(other.user_id, "hash", pair("other"))
+    assert not await stores.users.change_password(user, user, ("wrong", "new"), "access-two")
+    assert await stores.tokens.user_of("access-one", NOW) == user.user_id
+    assert await stores.users.change_password(user, user, ("hash", "new"), "access-two")
+    assert await stores.users.find(user.username) == (user, "new")
+    valid = [
+        name for name in ("one", "two", "three", "other") if await stores.tokens.user_of(f"access-{name}", NOW)
+    ]
+    assert valid == ["two", "other"]
+    assert await stores.users.renew("refresh-two", pair("four"), NOW) == user
+
+
+async def test_no_token_outlives_its_password(stores: Stores) -> None:
+    """However sign-ins and a change of the password meet, no token of the old password is left."""
+    user, identity = someone()
+    await stores.users.add(user, "hash", identity)
+    await stores.users.issue(user.user_id, "hash", pair("mine"))
+    await asyncio.gather(
+        *(stores.users.issue(user.user_id, "hash", pair(f"n{n}")) for n in range(6)),
+        stores.users.change_password(user, user, ("hash", "new"), "access-mine"),
+        *(stores.users.issue(user.user_id, "hash", pair(f"m{n}")) for n in range(6)),
+    )
+    assert await stores.users.find(user.username) == (user, "new")
+    assert await stores.tokens.user_of("access-mine", NOW) == user.user_id
+    for name in [f"{letter}{n}" for letter in "nm" for n in range(6)]:
+        assert await stores.tokens.user_of(f"access-{name}", NOW) is None
+
+
+async def test_retire(stores: Stores, mongo: Mongo) -> None:
+    """A deleted user is gone with its tokens, is due to be erased, and leaves a hash of the name alone."""
+    user, identity = someone()
+    await stores.users.add(user, "hash", identity)
+    await stores.users.issue(user.user_id, "hash", pair())
+    assert not await stores.users.retire(user, "wrong", NOW)
+    assert await stores.users.retire(user, "hash", NOW)
+    assert await stores.tokens.user_of("access-one", NOW) is None
+    assert await stores.users.find(user.username) is None
+    with pytest.raises(NotFound):
+        await stores.users.get(user.user_id)
+    left = await mongo.collection("users").find().to_list(None)
+    assert [each.keys() for each in left] == [{"_id", "name_key"}]
+    assert user.username.lower() not in repr(left)
+    (erasure,) = await stores.erasures.claim("owner", NOW, timedelta(seconds=60), 10)
+    assert erasure.user_id == user.user_id
+
+
+async def test_a_name_is_given_once(stores: Stores) -> None:
+    """A name is taken by who has it and by who had it, in whatever case."""
+    assert not await stores.users.is_taken("Someone")
+    user, identity = someone()
+    await stores.users.add(user, "hash", identity)
+    assert await stores.users.is_taken("SOMEONE")
+    await stores.users.retire(user, "hash", NOW)
+    assert await stores.users.is_taken("someOne")
+    with pytest.raises(Conflict):
+        await stores.users.add(*_with_hash(someone("SOMEone")))

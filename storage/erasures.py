@@ -1,0 +1,65 @@
+"""Which users' data is still to be erased, and the erasing: one document a user, gone when all is done."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+
+from pymongo import ASCENDING, IndexModel
+
+from gateway.ports import Erasure
+from storage.files import MongoFiles
+from storage.mongo import Document, Mongo, Session, translating
+
+ERASURES = "erasures"
+INDEXES = {ERASURES: [IndexModel([("due_at", ASCENDING)])]}
+
+
+class MongoErasures:
+    """The core's Erasures. ``collections`` have a ``user_id`` in all their documents; ``files`` are erased too."""
+
+    def __init__(self, mongo: Mongo, collections: Sequence[str], files: Sequence[MongoFiles] = ()) -> None:
+        self.operation_s = mongo.operation_s
+        self._erasures = mongo.collection(ERASURES)
+        self._collections = [mongo.collection(name) for name in collections]
+        self._files = files
+
+    async def insert(self, user_id: str, due_at: datetime, session: Session) -> None:
+        """Note that a user's data is to be erased, in a transaction."""
+        await self._erasures.insert_one({"_id": user_id, "due_at": due_at}, session=session)
+
+    @translating
+    async def erase(self, user_id: str) -> None:
+        """Remove all that belongs to the user."""
+        for collection in self._collections:
+            await collection.delete_many({"user_id": user_id})
+        for files in self._files:
+            await files.delete((user_id,))
+
+    @translating
+    async def done(self, owner: str, erasure: Erasure) -> None:
+        """Forget the user, too, if the owner still holds the erasure."""
+        await self._erasures.delete_one({"_id": erasure.user_id, "owner": owner})
+
+    @translating
+    async def claim(self, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Erasure]:
+        """Take due erasures, one atomic update each."""
+        taken: list[Erasure] = []
+        while len(taken) < limit:
+            mine = {"$set": {"owner": owner, "due_at": now + lease}}
+            document: Document | None = await self._erasures.find_one_and_update({"due_at": {"$lte": now}}, mine)
+            if document is None:
+                break
+            taken.append(Erasure(document["_id"]))
+        return taken
+
+    @translating
+    async def renew(self, held: Collection[tuple[str, Erasure]], until: datetime) -> None:
+        """Extend the leases, each if its owner still holds it."""
+        for owner, erasure in held:
+            await self._erasures.update_one({"_id": erasure.user_id, "owner": owner}, {"$set": {"due_at": until}})
+
+    @translating
+    async def release(self, held: Collection[tuple[str, Erasure]], now: datetime) -> None:
+        """Hand erasures back, due at once, each if its owner still holds it."""
+        await self.renew(held, now)
