@@ -1,4 +1,4 @@
-"""The one way out: every connection to a mail server is opened here.
+"""The one way out: where connections may go is decided here, and those to mail servers are opened here.
 
 A server that a user named is resolved once, its addresses are held against the rules, and the connection goes to an
 address that was checked: a DNS answer that changes in between changes nothing. Certificates are always verified.
@@ -10,7 +10,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
@@ -19,6 +19,7 @@ import aiohappyeyeballs
 from gateway.config import NetworkSection
 from gateway.errors import HostRefused, RemoteError, StartError, Unreachable, Untrusted
 from gateway.identity import Endpoint, TLSMode
+from protocols.dns import Resolver
 
 # As socket.getaddrinfo() returns it; the last item is the socket address.
 AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
@@ -40,6 +41,7 @@ class Network:
         self._settings = settings
         self._allowed = [ip_network(network) for network in settings.allow]
         self.command_timeout = settings.command_timeout_s
+        self.dns = Resolver(settings.nameservers)
         self.tls = ssl.create_default_context()
         self.tls.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996; some systems' OpenSSL would take less
         if settings.ca_file:
@@ -71,13 +73,24 @@ class Network:
     async def _open(self, endpoint: Endpoint) -> socket.socket:
         try:
             async with asyncio.timeout(self._settings.connect_timeout_s):
-                addresses = await self._resolve(endpoint)
+                if endpoint.operators:
+                    addresses = await _ask_system(endpoint.host, endpoint.port)
+                else:
+                    addresses = await self.resolve(endpoint.host, endpoint.port)
                 return await aiohappyeyeballs.start_connection(
                     addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY_S
                 )
         # UnicodeError: a name that has no DNS form; RuntimeError: uvloop, of a socket that is gone.
         except (OSError, UnicodeError, RuntimeError) as error:
             raise explain(error, endpoint) from error
+
+    def permits(self, endpoint: Endpoint) -> bool:
+        """True when the rules allow port and TLS mode of a server that a user named; its host is another matter."""
+        try:
+            self._check(endpoint)
+        except HostRefused:
+            return False
+        return True
 
     def _check(self, endpoint: Endpoint) -> None:
         if endpoint.port not in self._settings.ports:
@@ -88,25 +101,42 @@ class Network:
         if endpoint.tls is TLSMode.NONE and not self._settings.allow_plaintext:
             raise HostRefused(f"Connections without TLS, as to {endpoint.host}, are not allowed here.")
 
-    async def _resolve(self, endpoint: Endpoint) -> list[AddressInfo]:
-        """Return the addresses of the host to which a connection is allowed. Raises HostRefused, OSError."""
-        found = await asyncio.get_running_loop().getaddrinfo(
-            endpoint.host, endpoint.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
-        )
-        usable: list[AddressInfo] = [
-            (family, kind, proto, name, where)
-            for family, kind, proto, name, where in found
-            if endpoint.operators or self._is_allowed(str(where[0]))
-        ]
+    async def resolve(self, host: str, port: int) -> Sequence[AddressInfo]:
+        """Return the addresses of a host that a user named to which a connection is allowed.
+
+        Raises HostRefused, Unreachable, OSError, UnicodeError.
+        """
+        found = _numeric(host, port) or await self._look_up(host, port)
+        usable = [each for each in found if self.is_allowed(str(each[4][0]))]
         if not usable:
             raise HostRefused(
-                f"{endpoint.host} has no public address; connections to private networks are not allowed here."
+                f"{host} has no public address; connections to private networks are not allowed here."
             )
         return usable[:_MAX_ADDRESSES]
 
-    def _is_allowed(self, text: str) -> bool:
+    async def _look_up(self, host: str, port: int) -> Sequence[AddressInfo]:
+        if "." not in host:  # localhost, or a neighbour among containers: /etc/hosts and the like know it, not DNS
+            return await _ask_system(host, port)
+        return [info for address in await self.dns.addresses(host) for info in _numeric(address, port)]
+
+    def is_allowed(self, text: str) -> bool:
+        """True when a connection to this address is allowed."""
         address = ip_address(text.partition("%")[0])
         return all(any(end in network for network in self._allowed) or _is_public(end) for end in _ends(address))
+
+
+async def _ask_system(host: str, port: int) -> Sequence[AddressInfo]:
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    return found[:_MAX_ADDRESSES]
+
+
+def _numeric(host: str, port: int) -> Sequence[AddressInfo]:
+    """Return the address that a host is, in all spellings of inet_aton(3) (127.1, 0x7f000001); nobody is asked."""
+    with suppress(socket.gaierror):
+        flags = socket.AI_NUMERICHOST
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=flags)
+    return []
 
 
 def _is_public(address: Address) -> bool:

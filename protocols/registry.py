@@ -1,16 +1,33 @@
-"""Protocol name → adapter: the one place that knows all of them."""
+"""Protocol name → adapter, and the ways to find servers: the one place that knows all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from gateway.ports import Adapter
+from protocols.autoconfig import Autoconfig
+from protocols.discover import Finder
+from protocols.https import Https
 from protocols.imap import ImapAdapter
 from protocols.network import Network
+from protocols.probe import Probe
+from protocols.providers import Providers
 from protocols.smtp import SmtpAdapter
+from protocols.srv import ServiceRecords
 
 
 def adapters(network: Network, helo_name: str) -> Mapping[str, Adapter]:
     """Return how identities of each protocol reach the outside."""
     smtp = SmtpAdapter(network, helo_name)
     return {"smtp": Adapter(smtp), "imap": Adapter(smtp, ImapAdapter(network))}
+
+
+def finder(network: Network, helo_name: str) -> Finder:
+    """Return how the servers of an address are found."""
+    ways = (
+        Autoconfig(network, Https(network)),
+        Providers(network.dns),
+        ServiceRecords(network),
+        Probe(ImapAdapter(network), SmtpAdapter(network, helo_name)),
+    )
+    return Finder([way.find for way in ways])

@@ -162,6 +162,15 @@ def test_mistake_in_a_list() -> None:
     ]
 
 
+@pytest.mark.parametrize("server", ["", "dns.example.org", "192.0.2.53:0", "192.0.2.53:", "192.0.2", "fe80::1%lo"])
+def test_malformed_name_server(server: str) -> None:
+    """A name server is an address, with or without a port; a name would have to be looked up first."""
+    good = ["192.0.2.53", "192.0.2.53:5353", "2001:db8::53", "[2001:db8::53]:53"]
+    assert configured("network", nameservers=good).network.nameservers == tuple(good)
+    line = mistake("network", nameservers=[*good, server])
+    assert line.startswith("network.nameservers: ")
+
+
 @pytest.mark.parametrize("network", ["10.0.0.1/8", "10.0.0.0/33", "example.org", ""])
 def test_malformed_network(network: str) -> None:
     """A network that is none is refused with what to write instead."""

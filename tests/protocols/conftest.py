@@ -16,6 +16,7 @@ from gateway.config import NetworkSection
 from gateway.identity import Endpoint, SignIn, TLSMode
 from protocols.network import Network
 from tests.protocols.dovecot import Dovecot
+from tests.protocols.name_server import NameServer
 
 Reach = Callable[..., Network]
 
@@ -39,6 +40,13 @@ def reach(ca_file: Path) -> Reach:
         return Network(NetworkSection(**settings | changes))
 
     return network
+
+
+@pytest.fixture
+async def names() -> AsyncIterator[NameServer]:
+    """A DNS server that knows nothing yet."""
+    async with NameServer() as server:
+        yield server
 
 
 def at(port: int, tls: TLSMode = TLSMode.NONE, sign_in: SignIn | None = ME, host: str = "127.0.0.1") -> Endpoint:

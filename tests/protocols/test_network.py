@@ -17,8 +17,10 @@ from gateway.errors import HostRefused, StartError, Unreachable, Untrusted
 from gateway.identity import Endpoint, TLSMode
 from protocols.network import Network, explain
 from tests.protocols.conftest import Reach, at
+from tests.protocols.name_server import NameServer
 from tests.protocols.scripted import Scripted, hang
 
+HOST = "mail.elsewhere.example"
 STRICT = Network(NetworkSection(ports=(25, 587), connect_timeout_s=5))
 
 PRIVATE = {
@@ -78,7 +80,10 @@ async def test_hosts_without_a_public_address_are_refused(host: str) -> None:
             pass
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.1", "0x7f.1", "0x7f000001", "0177.0.0.1", "2130706433", "0"])
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "127.1", "127.0.1", "0x7f.1", "0x7f000001", "0177.0.0.1", "017700000001", "2130706433", "0"],
+)
 async def test_other_spellings_of_loopback_are_refused(host: str) -> None:
     """What the resolver takes for loopback is refused as loopback: names, short, octal, hexadecimal and decimal."""
     with pytest.raises(HostRefused):
@@ -89,13 +94,13 @@ async def test_other_spellings_of_loopback_are_refused(host: str) -> None:
 @pytest.mark.parametrize("address", PUBLIC.values(), ids=PUBLIC)
 def test_public_addresses_are_allowed(address: str) -> None:
     """Public addresses are allowed, and so are IPv6 addresses that stand for a public IPv4 host."""
-    assert STRICT._is_allowed(address)  # noqa: SLF001 - a connection would leave this machine
+    assert STRICT.is_allowed(address)
 
 
 @given(st.ip_addresses())
 def test_every_address_is_judged(address: object) -> None:
     """The guard has an answer for every address, and never allows one that the standard library calls private."""
-    allowed = STRICT._is_allowed(str(address))  # noqa: SLF001 - as above
+    allowed = STRICT.is_allowed(str(address))
     known = ip_address(str(address))
     assert not (allowed and (known.is_loopback or known.is_link_local or known.is_multicast))
 
@@ -103,8 +108,8 @@ def test_every_address_is_judged(address: object) -> None:
 @pytest.mark.parametrize("text", ["127.0.0.1", "::ffff:127.0.0.1", "64:ff9b::7f00:1"])
 def test_allowed_networks(text: str, reach: Reach) -> None:
     """A network that the operator allows is allowed, also where IPv6 stands for its addresses; others are not."""
-    assert reach()._is_allowed(text)  # noqa: SLF001 - some have no route here
-    assert not reach(allow=("10.0.0.0/8",))._is_allowed(text)  # noqa: SLF001
+    assert reach().is_allowed(text)
+    assert not reach(allow=("10.0.0.0/8",)).is_allowed(text)
 
 
 async def test_some_addresses_of_a_host_allowed(reach: Reach) -> None:
@@ -115,6 +120,91 @@ async def test_some_addresses_of_a_host_allowed(reach: Reach) -> None:
     ):
         assert sock.getpeername() == (server.host, server.port)
         assert not sock.getblocking()
+
+
+async def test_names_are_asked_of_dns_once(names: NameServer, reach: Reach) -> None:
+    """One resolution decides: an answer that changes after it was checked (rebinding) is never asked for."""
+    names.has(HOST, "A", "127.0.0.1")
+    names.has(HOST, "A", "127.0.0.2")  # nobody listens there
+    async with Scripted([hang]) as server:
+        network = reach(server.port, nameservers=(names.address,))
+        async with network.connect(at(server.port, host=HOST)) as sock:
+            assert sock.getpeername() == (server.host, server.port)
+    assert names.asked.count(f"{HOST} A") == 1
+
+
+async def test_rebinding(names: NameServer) -> None:
+    """A name whose answer turns from a public to a private address leads nowhere once it has turned."""
+    names.has(HOST, "A", "8.8.8.8")
+    names.has(HOST, "A", "127.0.0.1")
+    strict = Network(NetworkSection(ports=(25,), nameservers=(names.address,)))
+    assert [info[4] for info in await strict.resolve(HOST, 25)] == [("8.8.8.8", 25)]
+    with pytest.raises(HostRefused):
+        async with strict.connect(at(25, TLSMode.STARTTLS, host=HOST)):
+            pass
+    assert names.asked.count(f"{HOST} A") == 2
+
+
+async def test_public_and_private_addresses(names: NameServer) -> None:
+    """Of an answer that mixes public and private addresses the public ones only are left."""
+    names.has(HOST, "A", "10.0.0.1", "8.8.8.8", "127.0.0.1")
+    names.has(HOST, "AAAA", "::1", "::ffff:127.0.0.1", "2001:4860:4860::8888", "64:ff9b::a00:1", "2002:7f00:1::")
+    strict = Network(NetworkSection(nameservers=(names.address,)))
+    assert {info[4][0] for info in await strict.resolve(HOST, 25)} == {"8.8.8.8", "2001:4860:4860::8888"}
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        {"A": ["127.0.0.1"]},
+        {"A": ["169.254.169.254"]},
+        {"AAAA": ["::1"]},
+        {"AAAA": ["::ffff:7f00:1"]},
+        {"AAAA": ["64:ff9b::7f00:1"]},
+        {"AAAA": ["2002:7f00:1::1"]},
+        {"CNAME": ["inside.elsewhere.example."]},
+        {"CNAME": ["localhost."]},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("host", ["mail.elsewhere.example", "mail.elsewhere.example."])
+async def test_names_of_private_hosts(host: str, records: dict[str, list[str]], names: NameServer) -> None:
+    """A name whose addresses are private is refused, also when it is an alias, or has a final dot."""
+    names.has("inside.elsewhere.example", "A", "10.0.0.1")
+    names.has("localhost", "A", "127.0.0.1")
+    for kind, values in records.items():
+        names.has(HOST, kind, *values)
+    strict = Network(NetworkSection(ports=(25,), nameservers=(names.address,)))
+    with pytest.raises(HostRefused, match="no public address"):
+        async with strict.connect(at(25, TLSMode.STARTTLS, host=host)):
+            pass
+
+
+async def test_many_addresses(names: NameServer) -> None:
+    """Of a name with very many addresses a few are tried."""
+    names.has(HOST, "A", *(f"8.8.4.{n}" for n in range(100)))
+    strict = Network(NetworkSection(nameservers=(names.address,)))
+    assert len(await strict.resolve(HOST, 25)) == 8
+
+
+async def test_names_for_the_system(names: NameServer, reach: Reach) -> None:
+    """DNS is not asked for names without a dot, nor for the operator's own servers."""
+    async with Scripted([hang]) as server:
+        network = reach(server.port, nameservers=(names.address,))
+        operators = Endpoint(server.host, server.port, TLSMode.NONE, operators=True)
+        for endpoint in (at(server.port, host="localhost"), operators):
+            async with network.connect(endpoint):
+                pass
+    assert not names.asked
+
+
+async def test_silent_name_servers(names: NameServer, reach: Reach) -> None:
+    """A name whose servers are silent is Unreachable when the connect time-out has passed."""
+    for kind in ("A", "AAAA"):
+        names.fails(f"{HOST} {kind}", None)
+    with pytest.raises(Unreachable):
+        async with reach(25, nameservers=(names.address,), connect_timeout_s=0.1).connect(at(25, host=HOST)):
+            pass
 
 
 async def test_ports_of_other_services_are_refused(reach: Reach) -> None:
@@ -164,10 +254,10 @@ async def test_full_backlog(reach: Reach) -> None:
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 64 + ".example", "a..b", "\udcff.example"])
-async def test_unknown_host(host: str, reach: Reach) -> None:
+async def test_unknown_host(host: str, names: NameServer, reach: Reach) -> None:
     """A name that cannot be resolved is Unreachable, also one that no DNS question can hold."""
-    with pytest.raises(Unreachable):
-        async with reach(25).connect(at(25, host=host)):
+    with pytest.raises(Unreachable, match="cannot be resolved"):
+        async with reach(25, nameservers=(names.address,)).connect(at(25, host=host)):
             pass
 
 

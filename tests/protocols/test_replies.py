@@ -165,3 +165,18 @@ def test_final_reply() -> None:
     assert verdict(421, "later", SERVER).state is RecipientState.QUEUED
     with pytest.raises(Unreachable):
         verdict(354, "go ahead", SERVER)
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("5.7.9 Application-specific password required.", "wants an app password: make one"),
+        ("[ALERT] Application-specific password required: https://mail.example/help", "wants an app password"),
+        ("Please log in with an app password", "wants an app password"),
+        ("5.7.139 Authentication unsuccessful, basic authentication is disabled.", "with OAuth 2.0"),
+        ("5.7.8 Username and Password not accepted", "Are they right?"),
+    ],
+)
+def test_advice(text: str, advice: str) -> None:
+    """What a user can do about a refused sign-in follows from what the server says of it."""
+    assert advice in str(sign_in_refusal(535, text, at(587, sign_in=SignIn("me", "secret"))))

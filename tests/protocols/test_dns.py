@@ -1,0 +1,133 @@
+"""The resolver: what names mean, within bounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from dns.rcode import REFUSED
+
+from gateway.errors import Unreachable
+from protocols.dns import Resolver, Service
+from tests.protocols.name_server import NameServer
+
+HOST = "mail.elsewhere.example"
+
+
+@pytest.fixture
+def resolver(names: NameServer) -> Resolver:
+    return Resolver([names.address])
+
+
+async def test_addresses(names: NameServer, resolver: Resolver) -> None:
+    """A host's addresses are IPv6 and IPv4 in turn, however many there are of each."""
+    names.has(HOST, "A", "192.0.2.1", "192.0.2.2", "192.0.2.3")
+    names.has(HOST, "AAAA", "2001:db8::1")
+    found = await resolver.addresses(HOST)
+    assert found[0] == "2001:db8::1"
+    assert sorted(found[1:]) == ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+
+
+async def test_alias(names: NameServer, resolver: Resolver) -> None:
+    """A host that is an alias has the addresses of what it stands for."""
+    names.has(HOST, "CNAME", "other.elsewhere.example.")
+    names.has("other.elsewhere.example", "A", "192.0.2.1")
+    assert await resolver.addresses(HOST) == ["192.0.2.1"]
+
+
+@pytest.mark.parametrize("question", [f"{HOST} A", f"{HOST} AAAA"])
+async def test_one_of_two_answers(question: str, names: NameServer, resolver: Resolver) -> None:
+    """Where the name servers fail at one kind of address, the other is enough."""
+    names.has(HOST, "A", "192.0.2.1")
+    names.has(HOST, "AAAA", "2001:db8::1")
+    names.fails(question, REFUSED)
+    assert len(await resolver.addresses(HOST)) == 1
+
+
+async def test_no_address(names: NameServer, resolver: Resolver) -> None:
+    """A name that does not exist, and one without addresses, cannot be resolved."""
+    names.has("text.elsewhere.example", "TXT", "hello")
+    for host in (HOST, "text.elsewhere.example"):
+        with pytest.raises(Unreachable, match="cannot be resolved"):
+            await resolver.addresses(host)
+
+
+@pytest.mark.parametrize("host", ["a..example", "a" * 64 + ".example", ".", "a." * 128, "\udcff.example"])
+async def test_names_that_no_question_can_hold(host: str, names: NameServer, resolver: Resolver) -> None:
+    """A malformed name cannot be resolved."""
+    with pytest.raises(Unreachable):
+        await resolver.addresses(host)
+
+
+async def test_failing_servers(names: NameServer, resolver: Resolver) -> None:
+    """Name servers that refuse to answer are told from a name that does not exist."""
+    for kind in ("A", "AAAA"):
+        names.fails(f"{HOST} {kind}", REFUSED)
+    with pytest.raises(Unreachable, match="do not answer") as caught:
+        await resolver.addresses(HOST)
+    assert caught.value.temporary
+
+
+async def test_silent_servers(names: NameServer) -> None:
+    """A question that nobody answers ends with its time."""
+    names.fails(f"{HOST} MX", None)
+    with pytest.raises(Unreachable, match="do not answer"):
+        await Resolver([names.address], lifetime=0.1).exchangers(HOST)
+
+
+async def test_second_name_server(names: NameServer) -> None:
+    """When the first name server fails the next is asked."""
+    names.has(HOST, "A", "192.0.2.1")
+    async with NameServer() as broken:
+        for kind in ("A", "AAAA"):
+            broken.fails(f"{HOST} {kind}", REFUSED)
+        assert await Resolver([broken.address, names.address]).addresses(HOST) == ["192.0.2.1"]
+
+
+async def test_exchangers(names: NameServer, resolver: Resolver) -> None:
+    """The hosts that take mail come by preference; "." says that none does (RFC 7505)."""
+    names.has("elsewhere.example", "MX", "20 b.elsewhere.example.", "10 A.elsewhere.example.")
+    names.has("silent.example", "MX", "0 .")
+    assert await resolver.exchangers("elsewhere.example") == ["a.elsewhere.example", "b.elsewhere.example"]
+    assert await resolver.exchangers("silent.example") == []
+    assert await resolver.exchangers("nothing.example") == []
+
+
+async def test_services(names: NameServer, resolver: Resolver) -> None:
+    """Services come by priority, within one mostly by weight; the target "." is none (RFC 2782)."""
+    name = "_imaps._tcp.elsewhere.example"
+    names.has(name, "SRV", "1 0 993 c.example.", "0 0 993 b.example.", "0 65535 994 a.example.")
+    names.has("_imap._tcp.elsewhere.example", "SRV", "0 0 0 .")
+    assert await resolver.services(name) == [
+        Service("a.example", 994),
+        Service("b.example", 993),
+        Service("c.example", 993),
+    ]
+    assert await resolver.services("_imap._tcp.elsewhere.example") == []
+
+
+async def test_long_answer(names: NameServer, resolver: Resolver) -> None:
+    """An answer that is too long for UDP is fetched by TCP; of hundreds of records some are looked at."""
+    names.has("elsewhere.example", "MX", *(f"{n} mx{n}.elsewhere.example." for n in range(300)), ttl=300)
+    for _ in range(2):
+        assert await resolver.exchangers("elsewhere.example") == [f"mx{n}.elsewhere.example" for n in range(16)]
+    assert names.asked == ["elsewhere.example MX"] * 4  # by UDP and TCP; and it is too long to be kept
+
+
+async def test_cache(names: NameServer, resolver: Resolver) -> None:
+    """An answer is kept as long as it says, and not longer."""
+    names.has("kept.example", "MX", "1 a.example.", ttl=300)
+    names.has("fleeting.example", "MX", "1 a.example.", ttl=0)
+    for domain in ("kept.example", "fleeting.example") * 2:
+        await resolver.exchangers(domain)
+    assert sorted(names.asked) == ["fleeting.example MX", "fleeting.example MX", "kept.example MX"]
+
+
+async def test_no_name_servers(tmp_path: Path) -> None:
+    """A machine without name servers is told so, and what to do; it is no reason not to start."""
+    empty, broken = tmp_path / "empty", tmp_path / "broken"
+    empty.write_text("# none\n")
+    broken.write_text("nameserver nonsense\n")
+    for path in (empty, broken, tmp_path / "missing"):
+        with pytest.raises(Unreachable, match=r"Set network\.nameservers"):
+            await Resolver(resolv_conf=str(path)).addresses(HOST)
