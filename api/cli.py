@@ -2,7 +2,7 @@
 
 Exit codes: 0 done; 1 the command ran and what it was asked for failed; 2 wrong usage or wrong configuration; 3 the
 gateway cannot start, e.g. because its port is in use or its database does not answer; 130 Ctrl-C or another signal
-came before it had started.
+came before it had started, or was done.
 """
 
 from __future__ import annotations
@@ -10,22 +10,37 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+import rich.progress
 import uvloop
+from rich.console import Console
 
 from api import log
+from api.main import prepare_keys, rotate_keys
 from api.main import serve as serve_gateway
 from gateway import config as configuration
-from gateway.errors import ConfigurationError, StartError
+from gateway.errors import ConfigurationError, GatewayError, StartError
+from storage.keyring import LOCAL
+from storage.rotation import Progress
 
+_EXIT_FAILED = 1
 _EXIT_CONFIGURATION = 2
 _EXIT_START = 3
 _EXIT_SIGNAL = 130
+
+_config_option = click.option(
+    "-c",
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    help="Configuration file, see config.example.toml; relative paths in it count from its directory. Without one,"
+    " environment variables and defaults count, and relative paths from the current directory.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,14 +50,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option(
-    "-c",
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    help="Configuration file, see config.example.toml; relative paths in it count from its directory. Without one,"
-    " environment variables and defaults count, and relative paths from the current directory.",
-)
+@_config_option
 def serve(path: Path | None) -> None:
     """Run the gateway until Ctrl-C or SIGTERM.
 
@@ -81,6 +89,71 @@ def example() -> None:
     click.echo(configuration.example(), nl=False)
 
 
+@main.group()
+def keys() -> None:
+    """Care for the keys that encrypt credentials, see docs/keys.md."""
+
+
+@keys.command()
+@_config_option
+def prepare(path: Path | None) -> None:
+    """Add the next master key to the key file, without using it.
+
+    For several machines that share a database: prepare, copy the file to all of them, then rotate.
+    """
+    with _errors_to_exit_codes():
+        key_file = prepare_keys(configuration.load(path, os.environ))
+    click.echo(f"Added a key. Copy {key_file} to all machines, then run: mail-gateway keys rotate")
+
+
+@keys.command()
+@_config_option
+def rotate(path: Path | None) -> None:
+    """Replace the master key and the data key, and encrypt all credentials anew.
+
+    Gateways may run meanwhile; then it waits a minute for them before it deletes the old keys. It may be
+    interrupted at any time: run it again to finish.
+    """
+    with _errors_to_exit_codes():
+        settings = configuration.load(path, os.environ)
+    with _progress() as report:
+        _run(rotate_keys(settings, report))
+    click.echo("The keys are new.")
+    if settings.storage.key_provider == LOCAL:
+        click.echo("Back up the key file, and copy it to all machines that share the database.")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Progress], None]]:
+    """Show progress on standard error: as bars on a terminal, else a line for every tenth."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines()
+        return
+    with rich.progress.Progress(console=console) as bars:
+        tasks: dict[str, rich.progress.TaskID] = {}
+
+        def report(step: Progress) -> None:
+            if step.part not in tasks:
+                tasks[step.part] = bars.add_task(step.part)
+            bars.update(tasks[step.part], completed=step.done, total=step.total)
+
+        yield report
+
+
+def _lines() -> Callable[[Progress], None]:
+    said = ""
+
+    def report(step: Progress) -> None:
+        nonlocal said
+        line = f"{step.part}: {int(10 * step.done / step.total)}0 %"
+        if line != said:
+            said = line
+            click.echo(line, err=True)
+
+    return report
+
+
 def _run(work: Coroutine[Any, Any, None]) -> None:
     with _errors_to_exit_codes():
         uvloop.run(work)
@@ -93,5 +166,8 @@ def _errors_to_exit_codes() -> Iterator[None]:
     except StartError as error:
         click.echo(f"mail-gateway: {error}", err=True)
         sys.exit(_EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else _EXIT_START)
-    except asyncio.CancelledError:
+    except GatewayError as error:
+        click.echo(f"mail-gateway: {error}", err=True)
+        sys.exit(_EXIT_FAILED)
+    except (asyncio.CancelledError, KeyboardInterrupt):
         sys.exit(_EXIT_SIGNAL)

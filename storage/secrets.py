@@ -1,29 +1,35 @@
 """Credentials, encrypted in this process before they reach the database.
 
 PyMongo's explicit client-side field level encryption: values are sealed with a data key
-(AEAD_AES_256_CBC_HMAC_SHA_512), the data key lies in the collection ``keys``, sealed with the master key, and the
-master key lies in a file outside the database. Each value is sealed by itself, so that one can be replaced without
-reading the others.
+(AEAD_AES_256_CBC_HMAC_SHA_512), the data keys lie in the collection ``keys``, sealed with a master key, and the
+master keys lie outside the database (``storage/keyring.py``). Each value is sealed by itself, so that one can be
+replaced without reading the others. A rotation (``storage/rotation.py``) changes all keys under running gateways:
+
+- Which data key is the current one is asked before every sealing. A sealed value is written within
+  ``Mongo.operation_s`` of that, so a rotation knows when nobody writes with the old data key any more.
+- What cannot be opened is tried once more if the master keys have changed on the disk.
 """
 
 from __future__ import annotations
 
-import os
-import secrets
-import stat
-import tempfile
-from collections.abc import Mapping
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
-from bson.binary import STANDARD, UUID_SUBTYPE, Binary
+from bson.binary import STANDARD, Binary
 from bson.codec_options import CodecOptions
 from motor.motor_asyncio import AsyncIOMotorClientEncryption
 from pymongo import ASCENDING, IndexModel
-from pymongo.errors import DuplicateKeyError, EncryptionError, PyMongoError
+from pymongo.errors import ConfigurationError, DuplicateKeyError, EncryptionError, PyMongoError
+from pymongocrypt.errors import MongoCryptError  # type: ignore[import-untyped] # it ships no annotations
 
-from gateway.errors import StartError
+from gateway.errors import StartError, Unavailable
+from storage.keyring import LOCAL, Keyring, MasterKeys
 from storage.mongo import Document, Mongo, is_unavailable
+
+logger = logging.getLogger(__name__)
 
 KEYS = "keys"
 INDEXES = {
@@ -35,67 +41,174 @@ INDEXES = {
         )
     ]
 }
-_DATA_KEY = "credentials"
+CURRENT = "credentials"
+"""The name of the data key that seals."""
+SEALED: Document = {"credentials": {"$nin": [None, {}]}}
+"""What finds the documents of ``identities`` that hold sealed values."""
+
+_IDENTITIES = "identities"  # storage/identities.py names it, and imports this module
 _ALGORITHM = "AEAD_AES_256_CBC_HMAC_SHA_512-Random"
-_MASTER_KEY_BYTES = 96  # what the key provider "local" asks for
+_CIPHERTEXT = 6  # BSON binary subtype 6, encrypted
+_AWAY = "The stored credentials cannot be opened at the moment. Try again."
+
+Encryption = AsyncIOMotorClientEncryption[Document]
+Key = TypeVar("Key")
+Result = TypeVar("Result")
 
 
 class Vault:
     """Seals and opens credentials."""
 
-    def __init__(self, mongo: Mongo, key_file: Path) -> None:
+    def __init__(
+        self, mongo: Mongo, key_file: Path, provider: str = LOCAL, settings_file: Path | None = None
+    ) -> None:
         self._mongo = mongo
-        self._key_file = key_file
-        self._encryption: AsyncIOMotorClientEncryption[Document] | None = None
-        self._data_key = Binary(b"", UUID_SUBTYPE)
+        self.keyring = Keyring(key_file, provider, settings_file)
+        self._keys = mongo.collection(KEYS)
+        self._masters: MasterKeys | None = None
+        self._encryption: Encryption | None = None
 
     async def open(self) -> None:
         """Read or make the master key, find or make the data key, and see that they fit.
 
-        Raises StartError: the key file is missing, readable by others, malformed, or of another database.
+        Raises StartError: the key file is missing, readable by others, malformed, or of another database; the KMS
+        does not answer or refuses; the data keys are gone.
         """
         try:
-            sealed = await self._mongo.collection(KEYS).find_one({"keyAltNames": _DATA_KEY})
-            master_key = read_key_file(self._key_file, may_make=sealed is None)
+            data_keys = await self._keys.find().to_list(None)
+            self._read_masters(may_make=not data_keys)
+            if not data_keys:
+                await self._make_first_data_key()
+            for data_key in data_keys:
+                await self._check(data_key)
+        except PyMongoError as error:
+            raise StartError("The database does not answer while the keys are read.") from error
+
+    async def _make_first_data_key(self) -> None:
+        if await self._mongo.collection(_IDENTITIES).find_one(SEALED, {"_id": 1}):
+            raise StartError(
+                f"The database holds sealed credentials, and its collection {KEYS!r} is empty. Restore the whole"
+                " database from its copy, this collection included."
+            )
+        await self.make_data_key(CURRENT)
+        data_key = await self._keys.find_one({"keyAltNames": CURRENT})
+        if data_key:  # another process may have made it, with another key file
+            await self._check(data_key)
+
+    async def _check(self, data_key: Document) -> None:
+        try:
+            await self.encryption.encrypt("", _ALGORITHM, key_id=data_key["_id"])
+        except EncryptionError as error:
+            raise self._refusal(data_key["masterKey"]["provider"], error) from error
+
+    def _refusal(self, provider: str, error: EncryptionError) -> StartError:
+        if not provider.startswith(LOCAL):
+            return StartError(
+                f"The KMS {provider} does not seal or open the keys of this database: {error}. See that it answers,"
+                " and that storage.key_settings_file fits."
+            )
+        if is_unavailable(error):
+            return StartError("The database does not answer while the keys are read.")
+        return StartError(
+            f"The key file {self.keyring.key_file} does not fit this database: its credentials were encrypted with"
+            " another key. Put the right file back, or name it with storage.key_file."
+        )
+
+    async def make_data_key(self, name: str) -> None:
+        """Make a data key with this name, sealed with the newest master key, unless there is one.
+
+        Raises StartError when the KMS does not serve.
+        """
+        masters = self.masters
+        try:
+            await self.encryption.create_data_key(
+                masters.provider, masters.master_key or None, key_alt_names=[name]
+            )
+        except EncryptionError as error:
+            if not isinstance(error.cause, DuplicateKeyError):
+                raise self._refusal(masters.provider, error) from error
+
+    async def rewrap(self, which: Document, provider: str, master_key: Document) -> None:
+        """Seal data keys with this master key. Raises StartError when the KMS or the key file does not serve."""
+        try:
+            await self.encryption.rewrap_many_data_key(which, provider, master_key)
+        except EncryptionError as error:
+            if is_unavailable(error):
+                raise
+            raise self._refusal(provider, error) from error
+
+    async def encrypt(self, values: Mapping[Key, str]) -> dict[Key, bytes]:
+        """Return the values sealed, each by itself; to be written within ``Mongo.operation_s``."""
+        if not values:
+            return {}
+        current = await self._keys.find_one({"keyAltNames": CURRENT}, {"_id": 1})
+        if current is None:
+            raise Unavailable(_AWAY)  # the data keys were removed under a running gateway
+
+        async def seal(encryption: Encryption) -> dict[Key, bytes]:
+            key_id = current["_id"]
+            return {
+                key: await encryption.encrypt(value, _ALGORITHM, key_id=key_id) for key, value in values.items()
+            }
+
+        return await self._with_keys(seal)
+
+    async def decrypt(self, sealed: Mapping[Key, bytes]) -> dict[Key, str]:
+        """Return the values that :meth:`encrypt` sealed. Raises Unavailable where no key opens them."""
+
+        async def unseal(encryption: Encryption) -> dict[Key, str]:
+            return {key: await encryption.decrypt(Binary(value, _CIPHERTEXT)) for key, value in sealed.items()}
+
+        return await self._with_keys(unseal)
+
+    async def _with_keys(self, work: Callable[[Encryption], Awaitable[Result]]) -> Result:
+        """Run ``work``, and once more with the master keys of now if it fails with those of before."""
+        used = self.encryption
+        try:
+            try:
+                return await work(used)
+            except EncryptionError:
+                with suppress(StartError):  # a key file amid its replacement by hand
+                    self.refresh()
+                if self.encryption is used:
+                    raise
+                return await work(self.encryption)
+        except EncryptionError as error:
+            if is_unavailable(error):
+                raise
+            logger.warning("credentials cannot be opened: do the key file and the KMS fit? %s", error)
+            raise Unavailable(_AWAY) from error
+
+    def refresh(self) -> None:
+        """Take up the master keys of now. Raises StartError."""
+        if self.keyring.read() != self._masters:
+            self._read_masters()
+
+    def _read_masters(self, *, may_make: bool = False) -> None:
+        masters = self.keyring.read(may_make=may_make)
+        try:
+            # What it replaces may be in use by others, and is freed with its last user.
             self._encryption = AsyncIOMotorClientEncryption(
-                {"local": {"key": master_key}},
+                masters.providers,
                 f"{self._mongo.database.name}.{KEYS}",
                 self._mongo.client,
                 CodecOptions[Document](uuid_representation=STANDARD),
+                kms_tls_options=masters.tls,
             )
-            self._data_key = sealed["_id"] if sealed else await self._make_data_key(self._encryption)
-            await self._encrypt_one("")
-        except PyMongoError as error:
-            if is_unavailable(error) or not isinstance(error, EncryptionError):
-                raise StartError("The database does not answer while the keys are read.") from error
-            raise StartError(
-                f"The key file {self._key_file} does not fit this database: its credentials were encrypted with"
-                " another key. Put the right file back, or name it with storage.key_file."
-            ) from error
-
-    async def _make_data_key(self, encryption: AsyncIOMotorClientEncryption[Document]) -> Binary:
-        try:
-            return Binary(bytes(await encryption.create_data_key("local", key_alt_names=[_DATA_KEY])), UUID_SUBTYPE)
-        except (DuplicateKeyError, EncryptionError):
-            # Another process made it between our look and now.
-            sealed = await self._mongo.collection(KEYS).find_one({"keyAltNames": _DATA_KEY})
-            if sealed is None:
-                raise
-            return Binary(bytes(sealed["_id"]), UUID_SUBTYPE)
-
-    async def encrypt(self, values: Mapping[str, str]) -> dict[str, bytes]:
-        """Return the values sealed, each by itself."""
-        return {key: await self._encrypt_one(value) for key, value in values.items()}
-
-    async def decrypt(self, sealed: Mapping[str, bytes]) -> dict[str, str]:
-        """Return the values that :meth:`encrypt` sealed."""
-        return {key: await self._opened.decrypt(Binary(value, 6)) for key, value in sealed.items()}
-
-    async def _encrypt_one(self, value: str) -> bytes:
-        return await self._opened.encrypt(value, _ALGORITHM, key_id=self._data_key)
+        except (ConfigurationError, OSError, TypeError, ValueError, MongoCryptError) as error:
+            raise StartError(f"storage.key_settings_file is wrong: {error}. See docs/keys.md.") from error
+        self._masters = masters
 
     @property
-    def _opened(self) -> AsyncIOMotorClientEncryption[Document]:
+    def masters(self) -> MasterKeys:
+        """The master keys, as last read."""
+        if self._masters is None:
+            raise RuntimeError("the vault is not open")
+        return self._masters
+
+    @property
+    def encryption(self) -> Encryption:
+        """The driver's encryption with these master keys."""
         if self._encryption is None:
             raise RuntimeError("the vault is not open")
         return self._encryption
@@ -105,49 +218,3 @@ class Vault:
         if self._encryption is not None:
             await self._encryption.close()
             self._encryption = None
-
-
-def read_key_file(path: Path, *, may_make: bool) -> bytes:
-    """Return the master key; make the file where there is none and nothing is sealed yet. Raises StartError."""
-    try:
-        if not path.exists():
-            if not may_make:
-                raise StartError(
-                    f"The key file {path} is missing, and the database holds credentials encrypted with it. Put it"
-                    " back from its copy, or name it with storage.key_file."
-                )
-            _make_key_file(path)
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            raise StartError(f"The key file {path} can be read by other users. Run: chmod 600 {path}")
-        key = path.read_bytes()
-    except OSError as error:
-        raise StartError(f"Cannot read or make the key file {path}: {error.strerror}.") from error
-    if len(key) != _MASTER_KEY_BYTES:
-        raise StartError(f"The key file {path} is damaged: it has {len(key)} bytes in place of 96.")
-    return key
-
-
-def _make_key_file(path: Path) -> None:
-    """Write a new key under another name and link it into place: of two processes one wins, and none reads half."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # A name of its own for every draft: two containers on one volume may both be process 1.
-    descriptor, draft = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".new", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(_MASTER_KEY_BYTES))
-            file.flush()
-            os.fsync(descriptor)
-        with suppress(FileExistsError):
-            path.hardlink_to(draft)
-    finally:
-        Path(draft).unlink()
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    """Put the names in a directory on the disk: after a power cut no ciphertext may be there without its key."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

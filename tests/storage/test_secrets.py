@@ -1,17 +1,19 @@
-"""Credentials at rest, and the key file."""
+"""Credentials at rest: sealed, opened, and refused when the keys do not fit."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from gateway.errors import StartError
+from gateway.errors import StartError, Unavailable
+from storage.keyring import prepare_next_key
 from storage.mongo import Mongo
-from storage.secrets import INDEXES, Vault, read_key_file
+from storage.secrets import CURRENT, INDEXES, Vault
 
 SECRETS = {"inusername": "me", "inpassword": "correct horse 🐎", "empty": ""}
 
@@ -58,16 +60,6 @@ async def test_two_first_starts(mongo: Mongo, tmp_path: Path) -> None:
     assert await mongo.collection("keys").count_documents({}) == 1
 
 
-def test_one_key_file(tmp_path: Path) -> None:
-    """Of many that make the file at once, under one process id as containers have it, all read the same key."""
-    with ThreadPoolExecutor(8) as threads:
-        for n in range(20):
-            path = tmp_path / f"key{n}"
-            reads = [threads.submit(read_key_file, path, may_make=True) for _ in range(8)]
-            assert len({read.result() for read in reads}) == 1
-    assert len(list(tmp_path.iterdir())) == 20
-
-
 async def test_wrong_key(mongo: Mongo, tmp_path: Path) -> None:
     """A key of another database stops the start."""
     await (await opened(mongo, tmp_path / "key")).close()
@@ -93,16 +85,73 @@ async def test_readable_key(mongo: Mongo, tmp_path: Path) -> None:
         await opened(mongo, tmp_path / "key")
 
 
-async def test_damaged_key(mongo: Mongo, tmp_path: Path) -> None:
-    """A key file of another length stops the start."""
-    (tmp_path / "key").write_bytes(b"short")
-    (tmp_path / "key").chmod(0o600)
-    with pytest.raises(StartError, match="damaged"):
+async def test_lost_data_keys(mongo: Mongo, tmp_path: Path) -> None:
+    """Credentials whose data key is gone are told, in place of a start with a new one that opens none of them."""
+    vault = await opened(mongo, tmp_path / "key")
+    await mongo.collection("identities").insert_one({"credentials": await vault.encrypt(SECRETS)})
+    await vault.close()
+    await mongo.collection("keys").delete_many({})
+    with pytest.raises(StartError, match="collection 'keys' is empty"):
         await opened(mongo, tmp_path / "key")
 
 
-async def test_unwritable_directory(mongo: Mongo, tmp_path: Path) -> None:
-    """A key file that cannot be made stops the start with the reason."""
-    (tmp_path / "file").touch()
-    with pytest.raises(StartError, match="Cannot read or make the key file"):
-        await opened(mongo, tmp_path / "file" / "key")
+async def test_key_file_replaced_while_running(mongo: Mongo, tmp_path: Path) -> None:
+    """A gateway whose key file lacks a key says "later", and needs no restart when the file is put right."""
+    gateway = await opened(mongo, tmp_path / "key")
+    copy = tmp_path / "copy"
+    copy.write_bytes((tmp_path / "key").read_bytes())
+    copy.chmod(0o600)
+    prepare_next_key(copy)
+    other = Vault(mongo, copy)
+    await other.open()
+    await mongo.collection("keys").delete_many({})
+    await other.make_data_key(CURRENT)
+    sealed = await other.encrypt(SECRETS)
+    with pytest.raises(Unavailable):
+        await gateway.decrypt(sealed)
+    with pytest.raises(Unavailable):
+        await gateway.encrypt(SECRETS)
+    copy.replace(tmp_path / "key")
+    assert await asyncio.gather(*(gateway.decrypt(sealed) for _ in range(8))) == [SECRETS] * 8
+    assert await other.decrypt(await gateway.encrypt(SECRETS)) == SECRETS
+    await gateway.close()
+    await other.close()
+
+
+async def test_key_file_gone_while_running(mongo: Mongo, tmp_path: Path) -> None:
+    """A running gateway works on when its key file is away, and a damaged value is no more than unavailable."""
+    vault = await opened(mongo, tmp_path / "key")
+    sealed = await vault.encrypt(SECRETS)
+    (tmp_path / "key").unlink()
+    assert await vault.decrypt(sealed) == SECRETS
+    with pytest.raises(Unavailable):
+        await vault.decrypt({"inpassword": sealed["inpassword"][:-1]})
+    await vault.close()
+
+
+async def test_no_data_key_while_running(mongo: Mongo, tmp_path: Path) -> None:
+    """Nothing is sealed when the data keys vanish under a running gateway."""
+    vault = await opened(mongo, tmp_path / "key")
+    await mongo.collection("keys").delete_many({})
+    with pytest.raises(Unavailable):
+        await vault.encrypt(SECRETS)
+    await vault.close()
+
+
+@given(junk=st.dictionaries(st.text(max_size=5), st.binary(max_size=80), min_size=1, max_size=3))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+async def test_junk(mongo: Mongo, tmp_path: Path, junk: dict[str, bytes]) -> None:
+    """Whatever lies in the database in place of a sealed value is unavailable, and nothing worse."""
+    vault = await opened(mongo, tmp_path / "key")
+    with pytest.raises(Unavailable):
+        await vault.decrypt(junk)
+    await vault.close()
+
+
+async def test_repr(mongo: Mongo, tmp_path: Path) -> None:
+    """No repr of what carries the keys shows one."""
+    vault = await opened(mongo, tmp_path / "key")
+    key = (tmp_path / "key").read_bytes()
+    for shown in (repr(vault), repr(vault.masters), repr(vault.keyring), repr(vars(vault))):
+        assert repr(key)[2:20] not in shown
+    await vault.close()
