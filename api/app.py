@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from importlib import resources
+from ipaddress import ip_network
 from uuid import uuid4
 
 from aiohttp import web
@@ -20,8 +21,10 @@ from structlog.contextvars import bound_contextvars
 
 from api import problems
 from api.metrics import Metrics
+from api.openapi import OpenAPI
 from api.routing import Operation, register
 from gateway.accounts import Accounts
+from gateway.config import ServerSection
 from gateway.errors import GatewayError, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -39,11 +42,13 @@ _CONSOLE_POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; fram
 
 
 def build(
-    operations: Sequence[Operation], accounts: Accounts, metrics: Metrics, *, max_body_bytes: int
+    operations: Sequence[Operation], accounts: Accounts, metrics: Metrics, settings: ServerSection
 ) -> web.Application:
     """Return the application, ready to be served."""
-    app = web.Application(middlewares=[_around(metrics)], client_max_size=max_body_bytes)
-    register(app, operations, accounts)
+    app = web.Application(middlewares=[_around(metrics)], client_max_size=settings.max_body_bytes)
+    register(
+        app, OpenAPI(operations).operations, accounts, [ip_network(network) for network in settings.trusted_proxies]
+    )
     for name, content_type in _CONSOLE_FILES.items():
         path = "/" if name == "index.html" else f"/{name}"
         app.router.add_get(path, _console_file(name, content_type))

@@ -1,4 +1,7 @@
-"""Fields and schemas that the routes share."""
+"""Fields and schemas that the routes share.
+
+``json_schema`` of a field is what the OpenAPI document says of it beyond what follows from its type and validators.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,13 @@ from uuid import UUID
 from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, validate
 
 from gateway.address import parse_mailbox
+from gateway.identity import MAX_KEYS
 
 _MAX_OFFSET = 1_000_000_000  # beyond what any list has; the database counts in 64 bits
 _MAX_LIMIT = 200
-_MAX_KEYS = 64
 _MAX_KEY = 128
 _MAX_VALUE_BYTES = 4096
+_NO_NUL = r"^[^\u0000]*$"
 
 
 class StrictSchema(Schema):
@@ -63,7 +67,7 @@ class PageSchema(StrictSchema):
     error_messages = {"unknown": "There is no such query parameter."}  # noqa: RUF012 - as above
 
     limit = Count(load_default=50, validate=validate.Range(min=1))
-    offset = Count(load_default=0)
+    offset = Count(load_default=0, validate=validate.Range(min=0))
 
 
 def page_arguments(query: Mapping[str, Any]) -> dict[str, int]:
@@ -73,6 +77,8 @@ def page_arguments(query: Mapping[str, Any]) -> dict[str, int]:
 
 class MailboxField(fields.String):
     """A mail address (RFC 5321 §4.1.2, RFC 6531 §3.3), with its domain in Unicode."""
+
+    json_schema: ClassVar[Mapping[str, Any]] = {"format": "idn-email"}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         try:
@@ -85,6 +91,11 @@ class MailboxField(fields.String):
 
 class IdentifierField(fields.String):
     """A UUID in its one text form."""
+
+    json_schema: ClassVar[Mapping[str, Any]] = {
+        "format": "uuid",
+        "pattern": "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
+    }
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
@@ -113,6 +124,8 @@ class Timestamp(fields.AwareDateTime):
 class HeaderText(fields.String):
     """Text that goes into a header: no line break and no NUL (RFC 5322 §2.2)."""
 
+    json_schema: ClassVar[Mapping[str, Any]] = {"pattern": r"^[^\u0000\r\n]*$"}
+
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
         if any(character in text for character in "\r\n\0"):
@@ -120,16 +133,72 @@ class HeaderText(fields.String):
         return text
 
 
-class StringMap(fields.Dict):
-    """A map string → string of at most 64 keys, each value at most 4 KiB."""
+class Username(fields.String):
+    """A new user's name; :func:`gateway.user.username_fault` judges it."""
+
+    json_schema: ClassVar[Mapping[str, Any]] = {
+        "minLength": 3,
+        "maxLength": 42,
+        "pattern": "^[A-Za-z0-9]+([._-][A-Za-z0-9]+)*$",
+    }
+
+
+class Password(fields.String):
+    """A password; no answer ever has it."""
+
+    json_schema: ClassVar[Mapping[str, Any]] = {"format": "password"}
 
     def __init__(self, **kwargs: Any) -> None:
+        super().__init__(load_only=True, **kwargs)
+
+
+class NewPassword(Password):
+    """A password to set; :func:`gateway.user.password_fault` judges it."""
+
+    json_schema: ClassVar[Mapping[str, Any]] = {
+        **Password.json_schema,
+        "minLength": 8,
+        "maxLength": 1024,
+        "description": "It is not the user name.",
+    }
+
+
+class StringMap(fields.Dict):
+    """A map string → string of at most 64 keys, each value at most 4 KiB.
+
+    ``nullable`` makes it one of a merge patch (RFC 7396), where null removes a key or all of them.
+    """
+
+    json_schema: Mapping[str, Any] = {
+        "maxProperties": MAX_KEYS,
+        "propertyNames": {"minLength": 1, "maxLength": _MAX_KEY, "pattern": _NO_NUL},
+        "additionalProperties": {
+            "type": "string",
+            "maxLength": _MAX_VALUE_BYTES,
+            "pattern": _NO_NUL,
+            "description": "At most 4 KiB in UTF-8.",
+        },
+    }
+
+    def __init__(self, *, nullable: bool = False, **kwargs: Any) -> None:
         super().__init__(
             keys=fields.String(validate=[validate.Length(min=1, max=_MAX_KEY), _without_nul]),
-            values=fields.String(validate=_fits),
-            validate=validate.Length(max=_MAX_KEYS),
+            values=fields.String(validate=_fits, allow_none=nullable),
+            validate=validate.Length(max=MAX_KEYS),
+            allow_none=nullable,
             **kwargs,
         )
+        if nullable:
+            known = self.json_schema.get("properties", {})
+            self.json_schema = {
+                **self.json_schema,
+                "properties": {key: _or_null(schema) for key, schema in known.items()},
+                "additionalProperties": _or_null(self.json_schema["additionalProperties"]),
+            }
+
+
+def _or_null(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
 
 
 def _without_nul(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from api import metrics
+from api.answers import StatusSchema
 from api.routing import Answer, Call, Operation
 from gateway.errors import Unavailable
 from gateway.ports import Health
@@ -28,6 +29,7 @@ class HealthRoutes:
                 paths=["/healthz"],
                 handler=self._healthz,
                 summary="The process lives",
+                answers={200: StatusSchema},
                 public=True,
             ),
             Operation(
@@ -35,6 +37,8 @@ class HealthRoutes:
                 paths=["/readyz"],
                 handler=self._readyz,
                 summary="The database answers and the workers are alive",
+                answers={200: StatusSchema},
+                refusals=[Unavailable],
                 public=True,
             ),
             Operation(
@@ -42,6 +46,7 @@ class HealthRoutes:
                 paths=["/metrics"],
                 handler=self._count,
                 summary="Prometheus metrics",
+                answers={200: "text/plain"},
                 public=True,
             ),
         ]

@@ -2,7 +2,7 @@
 
 For every request in this order, so that of several faults the same one is always told: 1. who asks (401); 2. is
 there such a thing (404); 3. the body's media type (415), size (413), JSON (400) and schema (422); 4. the handler,
-with what the schemas made of body and query.
+with what the schemas made of body and query. A file is read during 4, piece by piece, and its size told there.
 """
 
 from __future__ import annotations
@@ -17,17 +17,23 @@ from aiohttp import web
 from marshmallow import Schema, ValidationError
 
 from api.auth import IPNetwork, authenticate, source_of
+from api.multipart import read_upload
 from gateway.accounts import Accounts
 from gateway.errors import GatewayError, Invalid, Malformed, RequestError, TooLarge, UnsupportedMedia
+from gateway.patch import Change
+from gateway.ports import Content
 
-_MEDIA_TYPES = ("application/json", "application/merge-patch+json")
+MEDIA_TYPES = ("application/json", "application/merge-patch+json")
+ANY_MEDIA_TYPE = "*/*"
+"""What an operation answers that returns files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request, taken apart. ``user_id`` and ``access_token`` are empty on public operations.
 
-    ``source`` is the address that the request came from; ``if_match`` are the entity tags of that header
+    ``body`` is what the schema made of it, or has the Upload under its field's name. ``source`` is the address that
+    the request came from; ``if_match`` are the entity tags of that header
     (RFC 9110 §13.1.1), None where there is none.
     """
 
@@ -39,17 +45,23 @@ class Call:
     source: str = ""
     if_match: Collection[str] | None = None
 
-    def precondition(self, shown: Callable[[Thing], Any]) -> Callable[[Thing], bool] | None:
-        """Return what tells whether a thing, as ``shown`` makes it an answer, is one that If-Match names."""
+    def change(self, shown: Callable[[Thing], Any]) -> Change[Thing]:
+        """Return the change that the body and If-Match ask for; ``shown`` makes an answer of the thing."""
         tags = self.if_match
-        if tags is None:
-            return None
-        return lambda thing: "*" in tags or _entity_tag(orjson.dumps(shown(thing))) in tags
+
+        def is_named(thing: Thing) -> bool:
+            return tags is None or "*" in tags or _entity_tag(orjson.dumps(shown(thing))) in tags
+
+        patch = {key: value for key, value in self.body.items() if key != "current_state"}
+        return Change(patch, self.body.get("current_state"), None if tags is None else is_named)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a handler returns. ``body`` is JSON-serialisable, or bytes whose Content-Type is in ``headers``."""
+    """What a handler returns.
+
+    ``body`` is JSON-serialisable, or bytes or Content, whose Content-Type is in ``headers``.
+    """
 
     body: Any = None
     status: int = 200
@@ -68,16 +80,18 @@ class Operation:
     ``exists`` raises NotFound when the path names nothing; it is asked only before a fault of the body is told,
     because the handler finds out by itself. ``etag`` lets clients revalidate the answer (RFC 9110 §8.8.3).
     ``answers`` tells for each status that is no error what the body is: a schema of JSON, another media type, or
-    None for no body. ``refusals`` are the errors that an operation of this kind does not have by itself.
+    None for no body. ``file`` is the field of a multipart/form-data body that holds a file. ``refusals`` are the
+    errors that an operation of this kind does not have by itself.
     """
 
     verb: str
     paths: Sequence[str]
     handler: Handler
     summary: str
-    answers: Mapping[int, type[Schema] | str | None] = field(default_factory=dict)
+    answers: Mapping[int, type[Schema] | str | None]
     refusals: Collection[type[GatewayError]] = ()
     body: type[Schema] | None = None
+    file: str = ""
     query: type[Schema] | None = None
     exists: Exists | None = None
     public: bool = False
@@ -92,7 +106,7 @@ class Routes(Protocol):
 
 
 def register(
-    app: web.Application, operations: Sequence[Operation], accounts: Accounts, proxies: Sequence[IPNetwork] = ()
+    app: web.Application, operations: Sequence[Operation], accounts: Accounts, proxies: Sequence[IPNetwork]
 ) -> None:
     """Add the operations to the application. ``proxies`` are believed about where requests come from."""
     for operation in operations:
@@ -118,12 +132,14 @@ def _endpoint(
             user_id,
             request.match_info,
             access_token=access_token,
-            source=source_of(request, proxies),
+            source=source_of(request.remote or "", request.headers.getall("X-Forwarded-For", ()), proxies),
             if_match=[each.value for each in request.if_match if not each.is_weak] if request.if_match else None,
         )
         try:
             body = _validated(body_schema, await _read_json(request)) if body_schema else {}
             query = _validated(query_schema, _read_query(request)) if query_schema else {}
+            if operation.file:
+                body = {operation.file: await read_upload(request, operation.file)}
         except RequestError:
             if operation.exists:
                 await operation.exists(call)
@@ -135,7 +151,7 @@ def _endpoint(
 
 
 async def _read_json(request: web.Request) -> dict[str, Any]:
-    if request.content_type not in _MEDIA_TYPES:
+    if request.content_type not in MEDIA_TYPES:
         raise UnsupportedMedia("Send the body as application/json.")
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise UnsupportedMedia("Send the body without a content coding.")
@@ -187,11 +203,12 @@ def _flat(messages: Mapping[Any, Any], path: str = "") -> list[tuple[str, list[s
 def _response(request: web.Request, answer: Answer, *, etag: bool) -> web.Response:
     if answer.body is None:
         return web.Response(status=answer.status, headers=answer.headers)
-    body = answer.body if isinstance(answer.body, bytes) else orjson.dumps(answer.body)
-    headers = {"Content-Type": "application/json", **answer.headers}
-    response = web.Response(status=answer.status, body=body, headers=headers)
+    body = answer.body if isinstance(answer.body, bytes | Content) else orjson.dumps(answer.body)
+    pieces, size = (body.pieces, body.size) if isinstance(body, Content) else (body, len(body))
+    headers = {"Content-Type": "application/json", "Content-Length": str(size), **answer.headers}
+    response = web.Response(status=answer.status, body=pieces, headers=headers)
     if etag:
-        tag = _entity_tag(body)
+        tag = body.tag if isinstance(body, Content) else _entity_tag(body)
         response.etag = tag
         known = request.if_none_match or ()
         if any(each.value in (tag, "*") for each in known):

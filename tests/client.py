@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -11,6 +11,7 @@ from aiohttp.test_utils import TestClient
 
 from api.demo.provider import Provider
 from tests.conftest import FRIEND, ME
+from tests.contract import Contract
 
 PASSWORD = "a good password"
 
@@ -31,16 +32,19 @@ class Reply:
 
 @dataclass(frozen=True)
 class Client:
-    """Speaks to one gateway; signed in where it has credentials."""
+    """Speaks to one gateway; signed in where it has credentials. Every answer is held against the contract."""
 
     http: TestClient[Any, Any]
+    contract: Contract
     user_id: str = ""
     access_token: str = ""
 
     async def request(self, verb: str, path: str, **kwargs: Any) -> Reply:
         """Send a request as it is."""
         async with self.http.request(verb, path, **kwargs) as response:
-            return Reply(response.status, response.headers.copy(), await response.read())
+            reply = Reply(response.status, response.headers.copy(), await response.read())
+            self.contract.check(verb, response.url.raw_path, reply)
+            return reply
 
     async def call(self, verb: str, path: str, body: Any = None, **kwargs: Any) -> Reply:
         """Send a request with the client's credentials and a JSON body."""
@@ -69,7 +73,7 @@ class Client:
         """Return a client that is signed in."""
         reply = await self.post("/api/v1/authentications", {"username": username, "password": password})
         assert reply.status == 200, reply.json
-        return Client(self.http, reply.json["user_id"], reply.json["tokens"]["access_token"])
+        return replace(self, user_id=reply.json["user_id"], access_token=reply.json["tokens"]["access_token"])
 
     async def local_identity(self) -> dict[str, Any]:
         """Return the user's first local identity."""

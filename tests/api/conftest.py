@@ -16,6 +16,7 @@ from gateway import config as configuration
 from storage.embedded import EmbeddedMongod
 from storage.mongo import Mongo
 from tests.client import Client
+from tests.contract import Contract
 
 CLOSED_PORT = 1
 
@@ -50,7 +51,9 @@ def settings(
 async def api(settings: dict[str, Any], aiohttp_client: AiohttpClient) -> AsyncIterator[Client]:
     """A client, not signed in, of a gateway at work."""
     async with assembled(configuration.build(settings)) as gateway:
-        yield Client(await aiohttp_client(gateway.application))
+        http = await aiohttp_client(gateway.application)
+        async with http.get("/api/openapi.json") as response:
+            yield Client(http, Contract(await response.json()))
 
 
 @pytest.fixture
