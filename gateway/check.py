@@ -10,11 +10,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from gateway.errors import GatewayError, Unavailable
-from gateway.identity import ERROR_KEYS, UserIdentity
+from gateway.errors import CheckFailed, GatewayError, Unavailable
+from gateway.identity import ERROR_KEYS, Credentials, UserIdentity
 from gateway.ports import Clock, Identities, Meter
 from gateway.route import Route, Routing
 from gateway.timestamp import rfc3339
@@ -38,31 +38,38 @@ class Checks:
 
         That the check fails is no error: the failure stands in ``infos``.
         """
-        started = time.monotonic()
-        found, failures = await self._probe(identity)
-        now = self.clock()
-        stamp = rfc3339(now)
-        changes: dict[str, str | None]
-        if failures:
-            changes = _failed(identity, failures, stamp)
-        else:
-            changes = {**found, "lastsync": stamp, **dict.fromkeys(ERROR_KEYS)}
-        seconds = time.monotonic() - started
-        outcome = "failed" if failures else "ok"
-        self.meter.check(identity.protocol, outcome, seconds)
-        logger.info(
-            "check", extra={"identity_id": identity.identity_id, "outcome": outcome, "ms": round(seconds * 1000)}
-        )
-        return await self.identities.record_check(identity, now, changes)
-
-    async def _probe(self, identity: UserIdentity) -> tuple[dict[str, str], dict[str, GatewayError]]:
-        """Return what the servers told, and which of them failed how."""
+        found: Mapping[str, str] = {}
+        failures: Mapping[str, GatewayError] = {}
         try:
-            probes = _probes(await self.routing.of(identity))
+            route = await self.routing.of(identity)
         except Unavailable:
             raise
         except GatewayError as error:
-            return {}, {"outserver": error}
+            failures = {"outserver": error}
+        else:
+            found, failures = await self._probe(identity, route)
+        now = self.clock()
+        changes = _failed(identity, failures, rfc3339(now)) if failures else _worked(found, rfc3339(now))
+        return await self.identities.record_check(identity, now, changes)
+
+    async def verify(self, identity: UserIdentity, credentials: Credentials) -> UserIdentity:
+        """Check a remote identity that is not stored yet; return it with ``last_check`` and what was found.
+
+        Raises CheckFailed, Invalid.
+        """
+        found, failures = await self._probe(identity, self.routing.to(identity, credentials))
+        if failures:
+            raise CheckFailed({server: [str(error)] for server, error in sorted(failures.items())})
+        now = self.clock()
+        infos = {key: value for key, value in _worked(found, rfc3339(now)).items() if value is not None}
+        return replace(identity, infos={**identity.infos, **infos}, last_check=now)
+
+    async def _probe(
+        self, identity: UserIdentity, route: Route
+    ) -> tuple[Mapping[str, str], Mapping[str, GatewayError]]:
+        """Return what the servers told, and which of them failed how."""
+        started = time.monotonic()
+        probes = _probes(route)
         outcomes = await asyncio.gather(*probes.values(), return_exceptions=True)
         found: dict[str, str] = {}
         failures: dict[str, GatewayError] = {}
@@ -73,7 +80,14 @@ class Checks:
                 raise outcome
             else:
                 found |= outcome
+        self._report(identity, "failed" if failures else "ok", time.monotonic() - started)
         return found, failures
+
+    def _report(self, identity: UserIdentity, outcome: str, seconds: float) -> None:
+        self.meter.check(identity.protocol, outcome, seconds)
+        logger.info(
+            "check", extra={"identity_id": identity.identity_id, "outcome": outcome, "ms": round(seconds * 1000)}
+        )
 
 
 def _probes(route: Route) -> Mapping[str, Coroutine[Any, Any, Mapping[str, str]]]:
@@ -81,6 +95,11 @@ def _probes(route: Route) -> Mapping[str, Coroutine[Any, Any, Mapping[str, str]]
     if route.mailbox and route.incoming:
         probes["inserver"] = route.mailbox.probe(route.incoming)
     return probes
+
+
+def _worked(found: Mapping[str, str], stamp: str) -> dict[str, str | None]:
+    """Return the keys after a success."""
+    return {**found, "lastsync": stamp, **dict.fromkeys(ERROR_KEYS)}
 
 
 def _failed(identity: UserIdentity, failures: Mapping[str, GatewayError], stamp: str) -> dict[str, str | None]:

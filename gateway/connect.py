@@ -1,21 +1,28 @@
-"""Connecting accounts: add an identity at another provider, read the identities.
+"""Connecting accounts: add an identity at another provider, verify, read, change and remove it.
 
 Adding a remote identity: 1. normalise the identifier and fill in the defaults; 2. see that its servers are named
-well; 3. store it with its credentials encrypted; a unique index refuses a second one of the same identifier and
-protocol.
+well; 3. where the client asks for it, see that they work; 4. store it with its credentials encrypted; a unique
+index refuses a second one of the same identifier and protocol.
+
+Changing one: 1. read it; 2. apply the patch and see that the outcome is whole; 3. see that the client knew what it
+changes; 4. store it, if no client has changed it since it was read; else all again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
 from uuid import uuid4
 
 from gateway.address import normalise_identifier
-from gateway.errors import Invalid, NotFound
+from gateway.check import Checks
+from gateway.errors import Conflict, Forbidden, Invalid, NotFound
 from gateway.identity import (
     DEFAULT_POLL_INTERVAL,
     LOGIN_PASSWORD,
+    MAX_KEYS,
     OAUTH2,
     WORKER_KEYS,
     Credentials,
@@ -25,7 +32,10 @@ from gateway.identity import (
     UserIdentity,
     endpoint,
 )
+from gateway.patch import Change, merge
 from gateway.ports import Identities, Page
+
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,16 +55,17 @@ class Connect:
     """The user's identities."""
 
     identities: Identities
+    checks: Checks
     allow_plaintext: bool
 
-    async def add_remote(self, user_id: str, new: NewRemote) -> UserIdentity:
-        """Store a remote identity. Raises Invalid, Conflict (identifier and protocol are there already)."""
-        try:
-            identifier = normalise_identifier(new.identifier)
-        except ValueError as error:
-            raise Invalid("The identifier is no mail address.", {"identifier": [str(error)]}) from error
-        infos = _with_defaults(new.infos, new.credentials)
-        self._check_servers(new.protocol, infos, new.credentials)
+    async def add_remote(self, user_id: str, new: NewRemote, *, verify: bool = False) -> UserIdentity:
+        """Store a remote identity; ``verify``: if a check of it succeeds.
+
+        Raises Invalid, Conflict (identifier and protocol are there already), CheckFailed.
+        """
+        identifier = _identifier(new.identifier)
+        infos = _with_defaults(_client_keys(new.infos), new.credentials)
+        self._check_servers(new.protocol, infos)
         identity = UserIdentity(
             identity_id=str(uuid4()),
             user_id=user_id,
@@ -66,15 +77,17 @@ class Connect:
             infos=infos,
             last_check=None,
         )
+        if verify:
+            identity = await self.checks.verify(identity, new.credentials)
         await self.identities.add(identity, new.credentials)
         return identity
 
-    def _check_servers(self, protocol: str, infos: Mapping[str, str], credentials: Credentials) -> None:
+    def _check_servers(self, protocol: str, infos: Mapping[str, str]) -> None:
         """Raise Invalid with every server setting that is missing, malformed or not allowed."""
         errors: dict[str, Sequence[str]] = {}
         for direction in ("in", "out") if protocol == "imap" else ("out",):
             try:
-                server = endpoint(infos, credentials, direction)
+                server = endpoint(infos, Credentials({}), direction)
             except Invalid as error:
                 errors |= error.errors
                 continue
@@ -96,9 +109,99 @@ class Connect:
         """Return how many identities of that type the user has and a page of them."""
         return await self.identities.list(user_id, {**filters, "type": kind}, page)
 
+    async def change_remote(self, user_id: str, identity_id: str, change: Change[UserIdentity]) -> None:
+        """Apply a merge patch to a remote identity. What workers manage is left out of it.
+
+        Raises NotFound; Invalid; Forbidden (identifier and protocol cannot be changed); Conflict (``current_state``
+        is not what is stored), Stale.
+        """
+        change = replace(change, patch=_changeable(change.patch), current=_changeable(change.current))
+        for _ in range(_TRIES):
+            identity = await self.get(user_id, identity_id, IdentityType.REMOTE)
+            credentials = await self._credentials(identity, change.patch)
+            after = self._changed(identity, change.patch, credentials)
+            if (after.identifier, after.protocol) != (identity.identifier, identity.protocol):
+                raise Forbidden("Identifier and protocol of an identity cannot be changed. Add another identity.")
+            change.check(identity, _seen(identity))
+            written = credentials if "credentials" in change.patch else None
+            exactly = change.precondition is not None
+            if await self.identities.change(identity, after, written, exactly=exactly):
+                return
+        raise Conflict("The identity is being changed. Try again when that is done.")
+
+    async def _credentials(self, identity: UserIdentity, patch: Mapping[str, Any]) -> Credentials:
+        """Return the credentials as they will be. Raises Invalid."""
+        stored = await self.identities.credentials(identity.user_id, identity.identity_id)
+        values = merge(stored.values, patch.get("credentials", {})) or {}
+        if len(values) > MAX_KEYS:
+            raise Invalid("Too many credentials.", {"credentials": [f"Must have at most {MAX_KEYS} keys."]})
+        return Credentials(values)
+
+    def _changed(self, identity: UserIdentity, patch: Mapping[str, Any], credentials: Credentials) -> UserIdentity:
+        """Return the identity as it will be. Raises Invalid."""
+        wanted = merge(_seen(identity), patch)
+        infos = _with_defaults(wanted.get("infos", {}), credentials)
+        if len(infos) > MAX_KEYS:
+            raise Invalid("Too many infos.", {"infos": [f"Must have at most {MAX_KEYS} keys."]})
+        self._check_servers(identity.protocol, infos)
+        managed = {key: value for key, value in identity.infos.items() if key in WORKER_KEYS}
+        if "status" in patch:
+            managed.pop("inactivereason", None)  # from here on the status is the user's decision
+        return replace(
+            identity,
+            identifier=_identifier(wanted.get("identifier", identity.identifier)),
+            protocol=wanted.get("protocol", identity.protocol),
+            display_name=wanted.get("display_name") or identity.identifier,
+            status=IdentityStatus(wanted.get("status", IdentityStatus.ACTIVE)),
+            infos=infos | managed,
+        )
+
+    async def delete_remote(self, user_id: str, identity_id: str, change: Change[UserIdentity]) -> None:
+        """Delete a remote identity; its credentials are destroyed at once. Raises NotFound, Conflict, Stale."""
+        for _ in range(_TRIES):
+            identity = await self.get(user_id, identity_id, IdentityType.REMOTE)
+            change.check_version(identity)
+            if await self.identities.delete(identity, exactly=change.precondition is not None):
+                return
+        raise Conflict("The identity is being changed. Try again when that is done.")
+
+
+def _identifier(text: str) -> str:
+    try:
+        return normalise_identifier(text)
+    except ValueError as error:
+        raise Invalid("The identifier is no mail address.", {"identifier": [str(error)]}) from error
+
+
+def _seen(identity: UserIdentity) -> dict[str, Any]:
+    """Return what a client can see of an identity, and change or believe to change."""
+    return {
+        "protocol": identity.protocol,
+        "identifier": identity.identifier,
+        "display_name": identity.display_name,
+        "status": identity.status.value,
+        "infos": _client_keys(identity.infos),
+    }
+
+
+def _changeable(document: Mapping[str, Any] | None) -> Any:
+    """Return a patch or a current state without what only workers set, and with the identifier's one spelling."""
+    if not document:
+        return document
+    changeable = dict(document)
+    if isinstance(document.get("infos"), Mapping):
+        changeable["infos"] = _client_keys(document["infos"])
+    if identifier := document.get("identifier"):
+        with suppress(ValueError):  # malformed, a patch is refused for it, and a current state fits nothing
+            changeable["identifier"] = normalise_identifier(identifier)
+    return changeable
+
+
+def _client_keys(infos: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in infos.items() if key not in WORKER_KEYS}
+
 
 def _with_defaults(infos: Mapping[str, str], credentials: Credentials) -> dict[str, str]:
-    """Fill in what is stored with its default, and leave out what only workers set."""
+    """Fill in what is stored with its default."""
     authtype = OAUTH2 if "accesstoken" in credentials.values else LOGIN_PASSWORD
-    defaults = {"pollinterval": DEFAULT_POLL_INTERVAL, "authtype": authtype}
-    return defaults | {key: value for key, value in infos.items() if key not in WORKER_KEYS}
+    return {"pollinterval": DEFAULT_POLL_INTERVAL, "authtype": authtype, **infos}

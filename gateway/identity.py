@@ -12,6 +12,7 @@ from gateway.errors import Invalid
 
 PROTOCOLS = ("smtp", "imap")
 DEFAULT_POLL_INTERVAL = "15"  # minutes
+MAX_KEYS = 64  # of infos and of credentials, what workers add not counted
 LOGIN_PASSWORD, OAUTH2 = AUTHTYPES = ("loginpassword", "oauth2")
 
 WORKER_KEYS = frozenset(
@@ -60,7 +61,10 @@ class TLSMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UserIdentity:
-    """One account from which a user sends. Its credentials are kept apart and never leave the store with it."""
+    """One account from which a user sends. Its credentials are kept apart and never leave the store with it.
+
+    ``version`` counts the changes that clients made.
+    """
 
     identity_id: str
     user_id: str
@@ -71,6 +75,7 @@ class UserIdentity:
     status: IdentityStatus
     infos: Mapping[str, str]
     last_check: datetime | None
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

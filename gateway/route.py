@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.identity import Endpoint, IdentityType, UserIdentity, endpoint
+from gateway.identity import Credentials, Endpoint, IdentityType, UserIdentity, endpoint
 from gateway.ports import Identities, Mailbox, Outside, Submitter
 
 
@@ -29,8 +29,11 @@ class Routing:
         """Return the route, credentials included. Raises NotFound (deleted meanwhile), Invalid (no server)."""
         if identity.type is IdentityType.LOCAL:
             return Route(self.outside.adapters["smtp"].submitter, self.outside.relay)
+        return self.to(identity, await self.identities.credentials(identity.user_id, identity.identity_id))
+
+    def to(self, identity: UserIdentity, credentials: Credentials) -> Route:
+        """Return the route of a remote identity, stored or not. Raises Invalid (no server)."""
         adapter = self.outside.adapters[identity.protocol]
-        credentials = await self.identities.credentials(identity.user_id, identity.identity_id)
         outgoing = endpoint(identity.infos, credentials, "out")
         if adapter.mailbox is None:
             return Route(adapter.submitter, outgoing)

@@ -127,7 +127,7 @@ async def _sign_in(client: ImapClient, endpoint: Endpoint, sign_in: SignIn) -> R
     if sign_in.oauth2 or client.can("LOGINDISABLED"):
         raise _no_sign_in(endpoint)
     if re.search(r"[\0\r\n]", sign_in.username + sign_in.secret):
-        raise SignInRefused(f"{sign_in_advice(endpoint)} One of them holds a line break, which cannot be sent.")
+        raise SignInRefused(f"{sign_in_advice(endpoint, '')} One of them holds a line break, which cannot be sent.")
     return await client.login(sign_in.username, sign_in.secret)
 
 
@@ -145,7 +145,7 @@ def _sign_in_refusal(response: Response, endpoint: Endpoint) -> RemoteError:
         return Insecure(f"{endpoint.host} wants TLS before the sign-in.", reply=text)
     if response.result == "BAD":  # RFC 3501 §7.1.3: it did not understand; nothing was said of the password
         return Refused(_told(response, endpoint), reply=text)
-    return SignInRefused(f"{sign_in_advice(endpoint)} It said: {text}", reply=text)
+    return SignInRefused(f"{sign_in_advice(endpoint, text)} It said: {text}", reply=text)
 
 
 # -- folders -----------------------------------------------------------------------------------------------------

@@ -12,6 +12,10 @@ from protocols import sasl
 
 _MAX_TEXT = 500
 _TELLING = 8  # characters; so much of a base64 form stands in no text by chance
+# In words only: Google's "534 5.7.9 Application-specific password required" and what others made of it, Microsoft's
+# "535 5.7.139 Authentication unsuccessful, basic authentication is disabled".
+_WANTS_APP_PASSWORD = re.compile(r"app(lication)?[- ]?(specific)?[- ]?password", re.IGNORECASE)
+_WANTS_OAUTH2 = re.compile(r"basic auth\w* is disabled|5\.7\.139", re.IGNORECASE)
 # What decoders make of bytes that are not UTF-8 (PEP 383); neither JSON nor BSON can hold it.
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _POSITIVE, _TRANSIENT, _PERMANENT = 2, 4, 5  # RFC 5321 §4.2.1: the first digit is the class
@@ -78,11 +82,18 @@ def sign_in_refusal(code: int, text: str, endpoint: Endpoint) -> RemoteError:
         return Deferred(f"{endpoint.host} cannot sign in anybody now: {code} {text}", code=code, reply=text)
     if code == 538:  # noqa: PLR2004 - RFC 4954 §6
         return Insecure(f"{endpoint.host} wants TLS before the sign-in.", code=code, reply=text)
-    return SignInRefused(f"{sign_in_advice(endpoint)} It said: {code} {text}", code=code, reply=text)
+    return SignInRefused(f"{sign_in_advice(endpoint, text)} It said: {code} {text}", code=code, reply=text)
 
 
-def sign_in_advice(endpoint: Endpoint) -> str:
-    """Return what a user can do about a refused sign-in."""
+def sign_in_advice(endpoint: Endpoint, text: str) -> str:
+    """Return what a user can do about a refused sign-in; ``text`` is what the server said of it."""
+    if _WANTS_APP_PASSWORD.search(text):
+        return (
+            f"{endpoint.host} wants an app password: make one in the account's security settings there, and give it"
+            " in place of the usual password."
+        )
+    if _WANTS_OAUTH2.search(text):
+        return f"{endpoint.host} takes no passwords any more. Connect the account with OAuth 2.0."
     if endpoint.sign_in and endpoint.sign_in.oauth2:
         return f"{endpoint.host} does not take the access token. Connect the account again."
     return (

@@ -89,15 +89,39 @@ class MongoIdentities:
         return Credentials(await self._vault.decrypt(_unescaped(document["credentials"])))
 
     @translating
+    async def change(
+        self, before: UserIdentity, after: UserIdentity, credentials: Credentials | None, *, exactly: bool
+    ) -> bool:
+        """Store what ``after`` changes, and the credentials unless None, if no client changed it since ``before``.
+
+        Only the keys of ``infos`` that differ are touched: workers write theirs at the same time.
+        """
+        changes = {key: after.infos.get(key) for key in {**before.infos, **after.infos}}
+        update = _infos_update({k: v for k, v in changes.items() if before.infos.get(k) != v})
+        update["$set"] |= {"display_name": after.display_name, "status": after.status.value}
+        if credentials is not None:
+            update["$set"]["credentials"] = _escaped(await self._vault.encrypt(credentials.values))
+        update["$inc"] = {"version": 1}
+        return (await self._identities.update_one(_unchanged(before, exactly=exactly), update)).matched_count == 1
+
+    @translating
+    async def delete(self, identity: UserIdentity, *, exactly: bool) -> bool:
+        """Mark it deleted and destroy its credentials, at once. Raises NotFound."""
+        where = _unchanged(identity, exactly=True) if exactly else _one(identity.user_id, identity.identity_id)
+        gone = {"status": IdentityStatus.DELETED.value, "credentials": {}, "infos": {}}
+        if (await self._identities.update_one(where, {"$set": gone})).matched_count:
+            return True
+        if not exactly:
+            raise NotFound("There is no such identity.")
+        return False
+
+    @translating
     async def record_check(
         self, identity: UserIdentity, at: datetime, changes: Mapping[str, str | None]
     ) -> UserIdentity:
         """Store the end of a check: ``last_check`` and worker-managed ``infos`` (None removes a key)."""
-        values = {f"infos.{key}": value for key, value in changes.items() if value is not None}
-        removed = {f"infos.{key}": "" for key, value in changes.items() if value is None}
-        update: Document = {"$set": {"last_check": at, **values}}
-        if removed:
-            update["$unset"] = removed
+        update = _infos_update(changes)
+        update["$set"]["last_check"] = at
         document = await self._identities.find_one_and_update(
             _one(identity.user_id, identity.identity_id),
             update,
@@ -109,6 +133,24 @@ class MongoIdentities:
 
 def _one(user_id: str, identity_id: str) -> Document:
     return {"_id": identity_id, "user_id": user_id, "status": _LIVING}
+
+
+def _unchanged(identity: UserIdentity, *, exactly: bool) -> Document:
+    """Return what finds the identity if no client, and ``exactly`` no worker, has changed it since it was read.
+
+    Whatever a worker writes comes with a new ``last_check``.
+    """
+    where = _one(identity.user_id, identity.identity_id) | {"version": identity.version}
+    return where | {"last_check": identity.last_check} if exactly else where
+
+
+def _infos_update(changes: Mapping[str, str | None]) -> Document:
+    """Return the update that sets keys of ``infos``, or removes them where the value is None."""
+    values = _escaped(changes)
+    update: Document = {"$set": {f"infos.{key}": value for key, value in values.items() if value is not None}}
+    if removed := {f"infos.{key}": "" for key, value in values.items() if value is None}:
+        update["$unset"] = removed
+    return update
 
 
 def _found(document: Mapping[str, Any] | None) -> UserIdentity:
@@ -128,6 +170,7 @@ def _to_document(identity: UserIdentity) -> Document:
         "status": identity.status.value,
         "infos": _escaped(identity.infos),
         "last_check": identity.last_check,
+        "version": identity.version,
     }
 
 
@@ -142,6 +185,7 @@ def _from_document(document: Mapping[str, Any]) -> UserIdentity:
         status=IdentityStatus(document["status"]),
         infos=_unescaped(document["infos"]),
         last_check=document["last_check"],
+        version=document["version"],
     )
 
 

@@ -103,7 +103,7 @@ async def demonstration(port: int) -> AsyncIterator[Demo]:
             log.configure(settings.log)
             async with running(settings) as (gateway, url):
                 user = await gateway.accounts.register(_USERNAME, _PASSWORD, "Demo user", None)
-                _, tokens = await gateway.accounts.sign_in(_USERNAME, _PASSWORD)
+                _, tokens = await gateway.accounts.sign_in(_USERNAME, _PASSWORD, source="")
                 identity = await gateway.connect.add_remote(user.user_id, _remote(provider))
                 yield Demo(url, provider, user.user_id, tokens.access_token, identity.identity_id)
 

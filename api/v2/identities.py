@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, validate
 
+from api.answers import CreatedRemoteSchema, LocalsSchema, RemotesSchema, UserIdentitySchema
 from api.fields import HeaderText, PageSchema, StrictSchema, StringMap, page_arguments
 from api.routing import Answer, Call, Operation
 from gateway.check import Checks
 from gateway.connect import Connect, NewRemote
+from gateway.errors import CheckFailed, Conflict, Forbidden, Stale
 from gateway.identity import (
     AUTHTYPES,
+    DEFAULT_POLL_INTERVAL,
     PROTOCOLS,
     Credentials,
     IdentityStatus,
@@ -23,6 +27,7 @@ from gateway.identity import (
 from gateway.ports import Page
 from gateway.timestamp import rfc3339
 
+_MINUTES = "[1-9][0-9]{0,2}|1[0-3][0-9]{2}|14[0-3][0-9]|1440"
 _STATUSES = (IdentityStatus.ACTIVE.value, IdentityStatus.INACTIVE.value)
 _LOCALS = "/api/v2/identities/locals"
 _REMOTES = ("/api/v2/identities/remotes", "/api/v2/remotes")
@@ -37,15 +42,24 @@ class InfosField(StringMap):
         "authtype": AUTHTYPES,
     }
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, str]:
-        infos: dict[str, str] = super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]
+    json_schema: Mapping[str, Any] = {
+        **StringMap.json_schema,
+        "properties": {
+            **dict.fromkeys(("inserver", "outserver"), StringMap.json_schema["additionalProperties"]),
+            **{key: {"type": "string", "enum": list(choices)} for key, choices in _choices.items()},
+            "pollinterval": {"type": "string", "pattern": f"^({_MINUTES})$"},
+        },
+    }
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, str | None]:
+        infos: dict[str, str | None] = super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]
+        given = {key: text for key, text in infos.items() if text is not None}
         faults = {
             key: [f"Must be one of: {', '.join(choices)}."]
             for key, choices in self._choices.items()
-            if key in infos and infos[key] not in choices
+            if key in given and given[key] not in choices
         }
-        interval = infos.get("pollinterval", "15")
-        if not (interval.isascii() and interval.isdecimal() and 1 <= int(interval[:9]) <= 1440):  # noqa: PLR2004
+        if not re.fullmatch(_MINUTES, given.get("pollinterval", DEFAULT_POLL_INTERVAL)):
             faults["pollinterval"] = ["Must be a number of minutes from 1 to 1440."]
         if faults:
             raise ValidationError(faults)
@@ -53,16 +67,57 @@ class InfosField(StringMap):
 
 
 class NewRemoteSchema(StrictSchema):
-    """An account at another provider."""
+    """An account at another provider.
+
+    ``infos.outserver`` is required, and for the protocol imap ``infos.inserver`` too (``host[:port]``).
+    """
 
     server_set = frozenset({"identity_id", "user_id", "type", "last_check"})
 
     protocol = fields.String(required=True, validate=validate.OneOf(PROTOCOLS))
-    identifier = fields.String(required=True, validate=validate.Length(max=320))
+    identifier = fields.String(required=True, validate=validate.Length(max=320), metadata={"format": "idn-email"})
     display_name = HeaderText(load_default=None, allow_none=True, validate=validate.Length(max=200))
     status = fields.String(load_default="active", validate=validate.OneOf(_STATUSES))
     infos = InfosField(load_default=dict)
     credentials = StringMap(load_default=dict, load_only=True)
+
+
+class VerifyQuery(StrictSchema):
+    """How to add an account."""
+
+    error_messages = PageSchema.error_messages
+
+    verify = fields.Boolean(load_default=False, truthy={"true"}, falsy={"false"})
+
+
+class CurrentRemoteSchema(StrictSchema):
+    """What the client believes to be stored. What it cannot see is not compared."""
+
+    server_set = frozenset({"identity_id", "user_id", "type", "last_check", "credentials"})
+
+    protocol = fields.String(allow_none=True)
+    identifier = fields.String(allow_none=True)
+    display_name = fields.String(allow_none=True)
+    status = fields.String(allow_none=True)
+    infos = fields.Dict(keys=fields.String(), values=fields.String(allow_none=True), allow_none=True)
+
+
+class RemotePatchSchema(StrictSchema):
+    """A merge patch (RFC 7396) of an account; ``identifier`` and ``protocol`` must stay as they are.
+
+    ``infos`` and ``credentials`` merge, and null removes a key. With ``current_state`` the patch is applied only if
+    the properties that it changes are stored with those values; a key that is absent there was absent or empty.
+    """
+
+    server_set = NewRemoteSchema.server_set
+
+    protocol = fields.String(validate=validate.OneOf(PROTOCOLS))
+    identifier = fields.String(validate=validate.Length(max=320))
+    display_name = HeaderText(allow_none=True, validate=validate.Length(max=200))
+    status = fields.String(allow_none=True, validate=validate.OneOf(_STATUSES))
+    infos = InfosField(nullable=True)
+    credentials = StringMap(nullable=True, load_only=True)
+    current_state = fields.Nested(CurrentRemoteSchema)
 
 
 class ActionsSchema(StrictSchema):
@@ -97,12 +152,14 @@ class IdentityRoutes:
                 handler=self._list_locals,
                 summary="The user's local identities",
                 query=PageSchema,
+                answers={200: LocalsSchema},
             ),
             Operation(
                 verb="GET",
                 paths=[f"{_LOCALS}/{{identity_id}}"],
                 handler=self._get_local,
                 summary="One local identity",
+                answers={200: UserIdentitySchema},
                 etag=True,
             ),
             Operation(
@@ -111,6 +168,7 @@ class IdentityRoutes:
                 handler=self._list_remotes,
                 summary="The user's accounts at other providers",
                 query=RemotesQuery,
+                answers={200: RemotesSchema},
             ),
             Operation(
                 verb="POST",
@@ -118,13 +176,35 @@ class IdentityRoutes:
                 handler=self._add_remote,
                 summary="Add an account at another provider",
                 body=NewRemoteSchema,
+                query=VerifyQuery,
+                answers={201: CreatedRemoteSchema},
+                refusals=[Conflict, CheckFailed],
             ),
             Operation(
                 verb="GET",
                 paths=one_remote,
                 handler=self._get_remote,
                 summary="One remote identity",
+                answers={200: UserIdentitySchema},
                 etag=True,
+            ),
+            Operation(
+                verb="PATCH",
+                paths=one_remote,
+                handler=self._change_remote,
+                summary="Change an account",
+                body=RemotePatchSchema,
+                answers={204: None},
+                refusals=[Forbidden, Conflict, Stale],
+                exists=self._remote,
+            ),
+            Operation(
+                verb="DELETE",
+                paths=one_remote,
+                handler=self._delete_remote,
+                summary="Delete an account; its credentials are destroyed at once",
+                answers={204: None},
+                refusals=[Conflict, Stale],
             ),
             Operation(
                 verb="POST",
@@ -132,6 +212,7 @@ class IdentityRoutes:
                 handler=self._act,
                 summary="Check the account now",
                 body=ActionsSchema,
+                answers={200: UserIdentitySchema},
                 exists=self._remote,
             ),
         ]
@@ -166,7 +247,7 @@ class IdentityRoutes:
             infos=call.body["infos"],
             credentials=Credentials(call.body["credentials"]),
         )
-        identity = await self._connect.add_remote(call.user_id, new)
+        identity = await self._connect.add_remote(call.user_id, new, verify=call.query["verify"])
         location = f"{_REMOTES[0]}/{identity.identity_id}"
         body = {
             "location": location,
@@ -174,6 +255,14 @@ class IdentityRoutes:
             "remote_id": identity.identity_id,
         }
         return Answer(body, 201, {"Location": location})
+
+    async def _change_remote(self, call: Call) -> Answer:
+        await self._connect.change_remote(call.user_id, call.path["identity_id"], call.change(identity_json))
+        return Answer(status=204)
+
+    async def _delete_remote(self, call: Call) -> Answer:
+        await self._connect.delete_remote(call.user_id, call.path["identity_id"], call.change(identity_json))
+        return Answer(status=204)
 
     async def _act(self, call: Call) -> Answer:
         return Answer(identity_json(await self._checks.check(await self._remote(call))))

@@ -176,3 +176,16 @@ async def test_credentials_are_encrypted(user: Client, provider: Provider, mongo
     assert document is not None
     assert document["credentials"].keys() == {"inusername", "inpassword"}
     assert ME.password.encode() not in b"".join(bytes(value) for value in document["credentials"].values())
+
+
+async def test_one_question(user: Client, provider: Provider, mongo: Mongo) -> None:
+    """Once a token is warm a list of identities is one question to the database."""
+    await user.add_remote(provider)
+    await mongo.database.command("profile", 2)
+    for _ in range(20):
+        assert (await user.get(REMOTES)).json["total"] == 1
+    await mongo.database.command("profile", 0)
+    profile = await mongo.collection("system.profile").find({"op": "query"}).to_list(None)
+    asked = [(each["command"]["find"], each["command"]["filter"].get("_id")) for each in profile]
+    # A worker looks for due messages by turns, and all warm tokens are confirmed together by turns.
+    assert [name for name, key in asked if name != "messages" and not isinstance(key, dict)] == ["identities"] * 20
