@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,36 +22,58 @@ from api.metrics import Metrics
 from api.routing import Routes
 from api.v1.accounts import AccountRoutes
 from api.v1.messages import MessageRoutes
+from api.v2.accounts import UserRoutes
+from api.v2.attachments import AttachmentRoutes
+from api.v2.discover import DiscoverRoutes
 from api.v2.identities import IdentityRoutes
 from api.v2.messages import MessageListRoutes
 from gateway.accounts import Accounts
+from gateway.attach import Attach
 from gateway.check import Checks
 from gateway.compose import Compose
 from gateway.config import Config, RelaySection, ServerSection, StorageSection
 from gateway.connect import Connect
-from gateway.errors import StartError
+from gateway.discover import Discover
+from gateway.erase import Erase
+from gateway.errors import StartError, Unavailable
 from gateway.identity import Endpoint, SignIn, TLSMode
 from gateway.message import Message
-from gateway.ports import Outside, system_clock
+from gateway.ports import Erasure, Outside, system_clock
 from gateway.route import Routing
 from gateway.send import Send
+from gateway.throttle import Throttle
 from gateway.work import Worker
 from protocols import registry
 from protocols.network import Network
-from storage import identities, messages, secrets, tokens, users
+from storage import attempts, erasures, files, identities, messages, raws, secrets, tokens, users
+from storage.attempts import MongoAttempts
 from storage.embedded import EmbeddedMongod
+from storage.erasures import MongoErasures
+from storage.files import MongoFiles
 from storage.identities import MongoIdentities
+from storage.keyring import prepare_next_key
 from storage.messages import MongoMessages
 from storage.mongo import Mongo
 from storage.passwords import Argon2Hasher
 from storage.raws import MongoRaws
+from storage.rotation import GRACE_S, Progress, Rotation
 from storage.secrets import Vault
 from storage.tokens import MongoTokens
 from storage.users import MongoUsers
 
 logger = logging.getLogger(__name__)
 
-INDEXES = users.INDEXES | tokens.INDEXES | identities.INDEXES | messages.INDEXES | secrets.INDEXES
+INDEXES = (
+    attempts.INDEXES
+    | erasures.INDEXES
+    | files.INDEXES
+    | identities.INDEXES
+    | messages.INDEXES
+    | raws.INDEXES
+    | secrets.INDEXES
+    | tokens.INDEXES
+    | users.INDEXES
+)
 
 Started = TypeVar("Started")
 
@@ -61,6 +83,9 @@ _WORK_GRACE_S = 2.0
 _HAND_BACK_S = 0.5
 _CLOSE_S = 0.5
 _LAST_RESORT_S = 9
+
+_ERASE_POLL_S = 10.0
+_PROBE_MS = 2_000
 
 _ADVICE = {
     errno.EADDRINUSE: "Stop what uses it, or set server.port (GATEWAY_SERVER__PORT) to another.",
@@ -115,26 +140,39 @@ async def assembled(config: Config) -> AsyncIterator[Gateway]:
         stack.callback(hasher.close)
         metrics = Metrics()
         stored_identities = MongoIdentities(mongo, vault, system_clock)
+        stored_tokens = MongoTokens(mongo)
         stored_messages = MongoMessages(mongo)
-        raws = MongoRaws(mongo)
-        adapters = registry.adapters(Network(config.network), config.accounts.local_domain)
+        stored_raws = MongoRaws(mongo)
+        stored_files = MongoFiles(mongo, files.ATTACHMENTS)
+        stored_erasures = MongoErasures(
+            mongo,
+            [identities.IDENTITIES, messages.MESSAGES, raws.RAWS],
+            [stored_files, stored_raws.files],
+        )
+        network = Network(config.network)
+        adapters = registry.adapters(network, config.accounts.local_domain)
         routing = Routing(stored_identities, Outside(adapters, relay=_relay(config.relay)))
 
         accounts = Accounts(
-            users=MongoUsers(mongo, stored_identities),
-            tokens=MongoTokens(mongo),
+            users=MongoUsers(mongo, stored_identities, stored_tokens, stored_erasures),
+            tokens=stored_tokens,
+            erasures=stored_erasures,
             hasher=hasher,
+            throttle=Throttle(MongoAttempts(mongo), system_clock),
             settings=config.accounts,
             clock=system_clock,
         )
-        connect = Connect(stored_identities, allow_plaintext=config.network.allow_plaintext)
-        compose = Compose(stored_messages, stored_identities, raws, system_clock)
         checks = Checks(stored_identities, routing, system_clock, metrics)
+        discover = Discover(registry.finder(network, config.accounts.local_domain))
+        connect = Connect(stored_identities, checks, allow_plaintext=config.network.allow_plaintext)
+        compose = Compose(stored_messages, stored_identities, stored_raws, stored_files, system_clock)
+        attach = Attach(stored_messages, stored_files, config.messages.max_bytes)
         ordered = asyncio.Event()
         send = Send(
             messages=stored_messages,
             identities=stored_identities,
-            raws=raws,
+            raws=stored_raws,
+            attach=attach,
             routing=routing,
             settings=config.delivery,
             clock=system_clock,
@@ -150,18 +188,32 @@ async def assembled(config: Config) -> AsyncIterator[Gateway]:
             clock=system_clock,
         )
 
+        eraser: Worker[Erasure] = Worker(
+            stored_erasures,
+            Erase(stored_erasures),
+            concurrency=1,
+            poll_s=_ERASE_POLL_S,
+            wake=asyncio.Event(),
+            clock=system_clock,
+        )
+
         groups: list[Routes] = [
             AccountRoutes(accounts),
+            UserRoutes(accounts),
             IdentityRoutes(connect, checks),
+            DiscoverRoutes(discover),
             MessageRoutes(compose, send),
             MessageListRoutes(compose),
-            HealthRoutes(mongo, {"send": lambda: sender.alive}, metrics),
+            AttachmentRoutes(attach),
+            HealthRoutes(mongo, {"send": lambda: sender.alive, "erase": lambda: eraser.alive}, metrics),
         ]
         operations = [operation for group in groups for operation in group.operations()]
-        application = app.build(operations, accounts, metrics, max_body_bytes=config.server.max_body_bytes)
+        application = app.build(operations, accounts, metrics, config.server)
 
-        sender.start()
-        stack.push_async_callback(_at_most, _WORK_GRACE_S + _HAND_BACK_S, sender.stop, _WORK_GRACE_S)
+        stack.push_async_callback(_canceled, asyncio.create_task(stored_tokens.keep_warm()))
+        for worker in (sender, eraser):
+            worker.start()
+        stack.push_async_callback(_at_most, _WORK_GRACE_S + _HAND_BACK_S, _stop, [sender, eraser])
         yield Gateway(application, accounts, connect, send)
 
 
@@ -188,6 +240,24 @@ async def until_signal(
         await stopping
 
 
+async def rotate_keys(config: Config, report: Callable[[Progress], None]) -> None:
+    """Rotate the keys of the database, in which gateways may be at work. Raises StartError, Unavailable."""
+    async with AsyncExitStack() as stack:
+        shared = await _database_of_others(config.storage, stack)
+        mongo = shared or await _database(config.storage, stack)
+        vault = await _vault(config.storage, mongo, stack)
+        # Who has the embedded database has nobody to wait for.
+        async for progress in Rotation(mongo, vault, grace_s=GRACE_S if shared else 0).run():
+            report(progress)
+
+
+def prepare_keys(config: Config) -> Path:
+    """Add the next master key to the key file; return its path. Raises StartError."""
+    path = _key_file(config.storage)
+    prepare_next_key(path)
+    return path
+
+
 def _stop_event() -> asyncio.Event:
     """Return an event that the first signal sets; a second one ends the process at once."""
     event, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -207,6 +277,15 @@ def _stop_event() -> asyncio.Event:
     for number in numbers:
         loop.add_signal_handler(number, stop)
     return event
+
+
+async def _stop(workers: Sequence[Worker[Any]]) -> None:
+    await asyncio.gather(*(worker.stop(_WORK_GRACE_S) for worker in workers))
+
+
+async def _canceled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _at_most(seconds: float, close: Callable[..., Awaitable[None]], *arguments: Any) -> None:
@@ -241,13 +320,32 @@ def _url(listener: socket.socket) -> str:
 
 
 async def _database(settings: StorageSection, stack: AsyncExitStack) -> Mongo:
-    uri = settings.uri
-    if not uri:
-        binary = Path(settings.mongod) if settings.mongod else None
-        mongod = EmbeddedMongod(settings.data_dir, binary=binary, cache_gb=settings.cache_gb)
+    mongod = _embedded(settings)
+    if not settings.uri:
         await mongod.start()
         stack.push_async_callback(mongod.stop)
-        uri = mongod.uri
+    return await _connected(settings.uri or mongod.uri, settings, stack)
+
+
+async def _database_of_others(settings: StorageSection, stack: AsyncExitStack) -> Mongo | None:
+    """Return the database that gateways may be running on; None where it is the embedded one, and not running."""
+    uri = settings.uri or _embedded(settings).uri
+    if not settings.uri:
+        probe = Mongo(uri, settings.database, operation_ms=_PROBE_MS)
+        stack.callback(probe.close)
+        try:
+            await probe.ping()
+        except Unavailable:
+            return None
+    return await _connected(uri, settings, stack)
+
+
+def _embedded(settings: StorageSection) -> EmbeddedMongod:
+    binary = Path(settings.mongod) if settings.mongod else None
+    return EmbeddedMongod(settings.data_dir, binary=binary, cache_gb=settings.cache_gb)
+
+
+async def _connected(uri: str, settings: StorageSection, stack: AsyncExitStack) -> Mongo:
     mongo = Mongo(uri, settings.database)
     # In a thread: PyMongo takes leave of the server, and blocks for half a minute where that one hangs.
     stack.push_async_callback(_at_most, _CLOSE_S, asyncio.to_thread, mongo.close)
@@ -257,11 +355,15 @@ async def _database(settings: StorageSection, stack: AsyncExitStack) -> Mongo:
 
 
 async def _vault(settings: StorageSection, mongo: Mongo, stack: AsyncExitStack) -> Vault:
-    key_file = Path(settings.key_file) if settings.key_file else settings.data_dir / "credentials.key"
-    vault = Vault(mongo, key_file)
+    settings_file = Path(settings.key_settings_file) if settings.key_settings_file else None
+    vault = Vault(mongo, _key_file(settings), settings.key_provider, settings_file)
     await vault.open()
     stack.push_async_callback(_at_most, _CLOSE_S, vault.close)
     return vault
+
+
+def _key_file(settings: StorageSection) -> Path:
+    return Path(settings.key_file) if settings.key_file else settings.data_dir / "credentials.key"
 
 
 def _relay(settings: RelaySection) -> Endpoint:

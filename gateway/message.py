@@ -24,12 +24,26 @@ class Participant:
     address: str
     label: str
     type: str
-    contact_ids: Sequence[str] = ()
+    contact_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that goes with a message; its bytes are kept apart. ``size`` is in bytes."""
+
+    temp_id: str
+    file_name: str
+    content_type: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message of one user, sent on behalf of one identity. ``version`` counts its changes."""
+    """A message of one user, sent on behalf of one identity.
+
+    ``parent_id`` is the message that it answers, ``ancestors`` are the Message-IDs of that one and of those before
+    it, oldest first, without angle brackets (RFC 5322 §3.6.4). ``version`` counts its changes.
+    """
 
     message_id: str
     user_id: str
@@ -42,8 +56,12 @@ class Message:
     discussion_id: str
     date_insert: datetime
     date_sort: datetime
+    parent_id: str | None = None
+    ancestors: Sequence[str] = ()
+    attachments: Sequence[Attachment] = ()
     date: datetime | None = None
     importance_level: int = 0
+    is_answered: bool = False
     internet_message_id: str | None = None
     raw_msg_id: str | None = None
     delivery: Delivery | None = None

@@ -2,22 +2,28 @@
 
 The header is written here. The folding of Python's email package (3.11) adds spaces to long names and drops others,
 decodes what merely looks like an encoded word, and fails on U+2028; tests/gateway/test_mime.py holds that this does
-not. The body is the email package's work.
+not. The body is the email package's work: ASCII in short lines goes as it is, all else in quoted-printable or
+base64, whichever is shorter. These two encode the space that ends a flowed line; where it is bare, and lost on the
+way, lines stay broken and nothing worse (RFC 3676 §4.2). Attachments pass through piece by piece.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+import unicodedata
+from base64 import encodebytes
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from email.charset import Charset
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
+from urllib.parse import quote
 from uuid import uuid4
 
 from gateway.address import ascii_host, ascii_mailbox, domain_of
 from gateway.body import html_to_text
-from gateway.message import Message, Participant
+from gateway.flowed import flowed
+from gateway.message import Attachment, Message, Participant
 
 _ADDRESS_HEADERS = ("From", "Sender", "Reply-To", "To", "Cc", "Bcc")
 _BCC = re.compile(rb"^Bcc:.*\r\n(?:[ \t].*\r\n)*", re.IGNORECASE | re.MULTILINE)
@@ -28,6 +34,8 @@ _ENCODED_OCTETS = 36  # of text in an encoded word: 48 characters in base64, 60 
 _PLAIN = re.compile(rf"(?!.*=\?)[!-~]{{1,{_PLAIN_LENGTH}}}(?: [!-~]{{1,{_PLAIN_LENGTH}}})*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _UTF8 = Charset("utf-8")
+_BASE64_LINE = 57  # octets, 76 characters (RFC 2045 §6.8) and CRLF
+_SECTION = 50  # characters of a parameter that is cut into pieces (RFC 2231 §3)
 
 
 def new_message_id(identifier: str) -> str:
@@ -41,8 +49,32 @@ def build(message: Message) -> bytes:
 
     An HTML body goes with a plain alternative (RFC 2046 §5.1.4). Lines end with CRLF. Only an international local
     part makes it more than ASCII: servers without 8BITMIME (RFC 6152) take everything else.
+
+    Attachments are left out.
     """
     return "".join(_header(message)).encode() + _content(message).as_bytes()
+
+
+async def stream(message: Message, read: Callable[[Attachment], AsyncIterable[bytes]]) -> AsyncIterator[bytes]:
+    """Yield what :func:`build` returns, with the attachments, whose bytes ``read`` gets (RFC 2046 §5.1.3)."""
+    if not message.attachments:
+        yield build(message)
+        return
+    text = _content(message)
+    del text["MIME-Version"]  # RFC 2045 §4: it is the whole message's
+    boundary = f"=_{uuid4()}"  # no line of quoted-printable or base64 has "=_" (§6.7), and nobody knows the rest
+    mixed = f'MIME-Version: 1.0\r\nContent-Type: multipart/mixed;\r\n boundary="{boundary}"\r\n'
+    yield f"{''.join(_header(message))}{mixed}\r\n--{boundary}\r\n".encode() + text.as_bytes()
+    for attachment in message.attachments:
+        yield f"\r\n--{boundary}\r\n{''.join(_attachment_header(attachment))}\r\n".encode()
+        async for lines in _base64(read(attachment)):
+            yield lines
+    yield f"\r\n--{boundary}--\r\n".encode()
+
+
+def attachable(octets: int) -> int:
+    """Return how many bytes of attachments, at most, fit into so many octets of a message."""
+    return octets // (_BASE64_LINE // 3 * 4 + 2) * _BASE64_LINE
 
 
 def without_bcc(raw: bytes) -> bytes:
@@ -64,12 +96,73 @@ def _content(message: Message) -> EmailMessage:
     content = EmailMessage(policy=SMTP.clone(cte_type="7bit"))
     # RFC 2045 §2.7: no NUL without an encoding; Python asks for none.
     encoding = "quoted-printable" if "\0" in message.body else None
-    if message.body_is_plain:
-        content.set_content(message.body, cte=encoding)
-    else:
-        content.set_content(html_to_text(message.body), cte=encoding)
+    plain = message.body if message.body_is_plain else html_to_text(message.body)
+    content.set_content(flowed(plain), cte=encoding, params={"format": "flowed"})
+    if not message.body_is_plain:
         content.add_alternative(message.body, subtype="html", cte=encoding)
     return content
+
+
+def _attachment_header(attachment: Attachment) -> Iterator[str]:
+    """Yield the header of an attachment's part.
+
+    The file name stands in Content-Disposition (RFC 2183), as RFC 2231 wants it. Who reads no RFC 2231 looks for
+    ``name`` in Content-Type, and finds it in ASCII.
+    """
+    name = attachment.file_name
+    yield _fold("Content-Type", _parameters(attachment.content_type, "name", in_ascii(name)))
+    yield _fold("Content-Disposition", _parameters("attachment", "filename", name))
+    yield _fold("Content-Transfer-Encoding", ["base64"])
+
+
+def _parameters(value: str, name: str, text: str) -> Iterator[str]:
+    """Yield a field's value and its one parameter, cut into pieces where it is long (RFC 2231 §3, §4)."""
+    yield f"{value};"
+    quoted = quoted_string(text)
+    if len(quoted) <= _PLAIN_LENGTH and text.isascii():
+        yield f"{name}={quoted}"
+        return
+    sections = list(_sections(text))
+    if len(sections) == 1:
+        yield f"{name}*=UTF-8''{sections[0]}"
+        return
+    for number, section in enumerate(sections):
+        charset = "" if number else "UTF-8''"
+        end = "" if number == len(sections) - 1 else ";"
+        yield f"{name}*{number}*={charset}{section}{end}"
+
+
+def _sections(text: str) -> Iterator[str]:
+    section = ""
+    for character in text:
+        octets = quote(character, safe="")
+        if len(section + octets) > _SECTION:
+            yield section
+            section = ""
+        section += octets
+    yield section
+
+
+def quoted_string(text: str) -> str:
+    """Return text as a quoted string (RFC 5322 §3.2.4, RFC 9110 §5.6.4)."""
+    return '"' + re.sub(r'["\\]', r"\\\g<0>", text) + '"'
+
+
+def in_ascii(name: str) -> str:
+    """Return a file name as those read it who know ASCII only: é becomes e, and what has no such letter _."""
+    bare = "".join(each for each in unicodedata.normalize("NFKD", name) if not unicodedata.combining(each))
+    return re.sub(r"[^ -~]", "_", bare)
+
+
+async def _base64(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Yield lines of base64 (RFC 2045 §6.8), all but the last full."""
+    rest = b""
+    async for piece in pieces:
+        rest += piece
+        whole = len(rest) // _BASE64_LINE * _BASE64_LINE
+        yield encodebytes(rest[:whole]).replace(b"\n", b"\r\n")
+        rest = rest[whole:]
+    yield encodebytes(rest).replace(b"\n", b"\r\n")
 
 
 def _header(message: Message) -> Iterator[str]:
@@ -79,6 +172,9 @@ def _header(message: Message) -> Iterator[str]:
     yield _fold("Subject", _words(_one_line(message.subject)))
     yield _fold("Date", [format_datetime(message.date or message.date_insert)])
     yield _fold("Message-ID", [f"<{message.internet_message_id}>"])
+    if message.ancestors:  # RFC 5322 §3.6.4
+        yield _fold("In-Reply-To", [f"<{message.ancestors[-1]}>"])
+        yield _fold("References", [f"<{ancestor}>" for ancestor in message.ancestors])
 
 
 def _fold(name: str, tokens: Iterable[str]) -> str:
@@ -104,7 +200,7 @@ def _mailbox(participant: Participant) -> list[str]:
     label = _one_line(participant.label)
     if not label:
         return [address]
-    quoted = '"' + re.sub(r'["\\]', r"\\\g<0>", label) + '"'
+    quoted = quoted_string(label)
     plain = len(quoted) <= _PLAIN_LENGTH and _PLAIN.fullmatch(label)
     return [*([quoted] if plain else _encoded_words(label)), f"<{address}>"]
 

@@ -25,6 +25,7 @@ from uuid import uuid4
 from gateway import delivery as transitions
 from gateway import mime, retry
 from gateway.address import ascii_mailbox
+from gateway.attach import Attach
 from gateway.compose import with_sender
 from gateway.config import DeliverySection
 from gateway.delivery import Delivery, DeliveryState, Patience
@@ -86,6 +87,7 @@ class Send:
     messages: Messages
     identities: Identities
     raws: Raws
+    attach: Attach
     routing: Routing
     settings: DeliverySection
     clock: Clock
@@ -99,14 +101,14 @@ class Send:
     async def order(self, user_id: str, message_id: str, send_at: datetime | None = None) -> Message:
         """Order the sending; return the message with the state reached. An order that stands is not changed.
 
-        Raises NotFound; Invalid (no recipient, no usable identity); Conflict (the draft keeps changing).
+        Raises NotFound; Invalid (no recipient, no usable identity); TooLarge; Conflict (the draft keeps changing).
         """
         for _ in range(_ORDER_TRIES):
             message = await self.messages.get(user_id, message_id)
             if not message.is_draft:
                 return message
             ordered = await self._fix(message, await self._sender(message), send_at)
-            if await self.messages.order(ordered):
+            if await self.messages.save(ordered):
                 self.ordered.set()
                 await self._discard_bytes(message)  # of an earlier order, which failed
                 return ordered
@@ -147,7 +149,19 @@ class Send:
             raw_msg_id=str(uuid4()),
             delivery=transitions.order(recipients, now, send_at),
         )
-        await self.raws.put(message.user_id, message.raw_msg_id or "", mime.build(message))
+        await self.raws.put(message.user_id, message.raw_msg_id or "", self.attach.write(message))
+        return message
+
+    async def cancel(self, user_id: str, message_id: str) -> Message:
+        """Take back an order that no attempt has started; return the message, which is a draft again.
+
+        Raises NotFound, Conflict (too late, or no order).
+        """
+        message = await self.messages.get(user_id, message_id)
+        if not await self.messages.cancel(message):
+            raise Conflict("There is no order that could be canceled: none was given, or sending it has begun.")
+        message = await self.messages.get(user_id, message_id)
+        self.outcomes.tell(message)
         return message
 
     async def wait(self, message: Message) -> Message:
@@ -192,8 +206,14 @@ class Send:
         self._report(message, identity, time.monotonic() - started, outcome=after.state if kept else "lost")
         if kept:
             self.outcomes.tell(message)
+            await self._mark_answered(message)
         if kept and after.copy_due:
             await self._file_copy(owner, message)
+
+    async def _mark_answered(self, message: Message) -> None:
+        if message.parent_id and message.delivery and message.delivery.state is DeliveryState.SENT:
+            with suppress(Unavailable):  # a flag is not worth that the message counts as unsent
+                await self.messages.mark_answered(message.user_id, message.parent_id)
 
     async def _record(self, owner: str, message: Message, *, keep: bool = False) -> bool:
         """Record what a server said, however long the database is away: to forget it would be to send again."""
@@ -222,9 +242,9 @@ class Send:
         identity, route = None, None
         try:
             identity, route = await self._route(message)
-            raw = await self.raws.get(message.user_id, message.raw_msg_id or "")
             envelope = _envelope(message, identity, delivery)
-            replies = await route.submitter.submit(route.outgoing, envelope, mime.without_bcc(raw))
+            async with self.raws.held(message.user_id, message.raw_msg_id or "") as raw:
+                replies = await route.submitter.submit(route.outgoing, envelope, mime.without_bcc(raw))
         except Unavailable:
             raise
         except GatewayError as failure:
@@ -255,8 +275,8 @@ class Send:
         try:
             _, route = await self._route(message)
             if route.mailbox and route.incoming:
-                raw = await self.raws.get(message.user_id, message.raw_msg_id or "")
-                await route.mailbox.file_sent(route.incoming, raw, message.date or self.clock())
+                async with self.raws.held(message.user_id, message.raw_msg_id or "") as raw:
+                    await route.mailbox.file_sent(route.incoming, raw, message.date or self.clock())
         except Unavailable:
             raise
         except GatewayError as error:

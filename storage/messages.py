@@ -17,7 +17,7 @@ from pymongo.errors import DuplicateKeyError
 
 from gateway.delivery import Delivery, DeliveryState, Recipient, RecipientState
 from gateway.errors import NotFound
-from gateway.message import EDITABLE, Message, Participant
+from gateway.message import EDITABLE, Attachment, Message, Participant
 from gateway.ports import MessageFilter, Page
 from storage.mongo import Document, Mongo, page_of, translating
 
@@ -78,16 +78,35 @@ class MongoMessages:
         return total, [_from_document(document) for document in documents]
 
     @translating
-    async def order(self, message: Message) -> bool:
-        """Store an order if the draft is still of that version; True when it was."""
-        unchanged = {
-            "_id": _key(message.user_id, message.message_id),
-            "version": message.version,
-            "delivery.state": {"$in": list(EDITABLE)},
-        }
+    async def save(self, message: Message) -> bool:
+        """Store a draft, or the order that it has become, if it is still a draft and of that version."""
+        draft = _unchanged(message) | {"delivery.state": {"$in": list(EDITABLE)}}
         document = _to_document(message) | {"version": message.version + 1}
         del document["_id"]
-        return (await self._messages.update_one(unchanged, {"$set": document})).modified_count == 1
+        return (await self._messages.update_one(draft, {"$set": document})).matched_count == 1
+
+    @translating
+    async def cancel(self, message: Message) -> bool:
+        """Take back an order that no attempt has started; True when it was such a one."""
+        waiting = _unchanged(message) | {"delivery.state": DeliveryState.QUEUED.value, "delivery.attempts": 0}
+        taken_back = {
+            "$set": {"delivery.state": DeliveryState.CANCELED.value},
+            "$unset": {"delivery.due_at": ""},
+            "$inc": {"version": 1},
+        }
+        return (await self._messages.update_one(waiting, taken_back)).matched_count == 1
+
+    @translating
+    async def delete(self, message: Message) -> bool:
+        """Remove a message that is of that version and not on its way; True when it was."""
+        on_its_way = [DeliveryState.QUEUED.value, DeliveryState.SENDING.value]
+        at_rest = _unchanged(message) | {"delivery.state": {"$nin": on_its_way}}
+        return (await self._messages.delete_one(at_rest)).deleted_count == 1
+
+    @translating
+    async def mark_answered(self, user_id: str, message_id: str) -> None:
+        """Note that the user has sent an answer to a message."""
+        await self._messages.update_one({"_id": _key(user_id, message_id)}, {"$set": {"is_answered": True}})
 
     # -- the queue -----------------------------------------------------------------------------------------------
 
@@ -143,6 +162,10 @@ class MongoMessages:
         await self._messages.update_many(_held(held), [handed_back, {"$unset": "delivery.owner"}])
 
 
+def _unchanged(message: Message) -> Document:
+    return {"_id": _key(message.user_id, message.message_id), "version": message.version}
+
+
 def _held(held: Collection[tuple[str, Message]]) -> Document:
     return {
         "_id": {"$in": [_key(message.user_id, message.message_id) for _, message in held]},
@@ -170,6 +193,10 @@ def _to_document(message: Message) -> Document:
             for p in message.participants
         ],
         "discussion_id": message.discussion_id,
+        "parent_id": message.parent_id,
+        "ancestors": list(message.ancestors),
+        "attachments": [asdict(attachment) for attachment in message.attachments],
+        "is_answered": message.is_answered,
         "date_insert": message.date_insert,
         "date_sort": message.date_sort,
         "date": message.date,
@@ -206,8 +233,12 @@ def _from_document(document: Mapping[str, Any]) -> Message:
         body=document["body"],
         body_is_plain=document["body_is_plain"],
         excerpt=document["excerpt"],
-        participants=tuple(Participant(**_known(Participant, each)) for each in document["participants"]),
+        participants=tuple(_participant(each) for each in document["participants"]),
         discussion_id=document["discussion_id"],
+        parent_id=document["parent_id"],
+        ancestors=tuple(document["ancestors"]),
+        attachments=tuple(Attachment(**_known(Attachment, each)) for each in document["attachments"]),
+        is_answered=document["is_answered"],
         date_insert=document["date_insert"],
         date_sort=document["date_sort"],
         date=document["date"],
@@ -217,6 +248,10 @@ def _from_document(document: Mapping[str, Any]) -> Message:
         version=document["version"],
         delivery=_delivery_from_document(document["delivery"]),
     )
+
+
+def _participant(document: Mapping[str, Any]) -> Participant:
+    return Participant(**_known(Participant, document) | {"contact_ids": tuple(document["contact_ids"])})
 
 
 def _delivery_from_document(document: Mapping[str, Any]) -> Delivery | None:
@@ -231,6 +266,6 @@ def _delivery_from_document(document: Mapping[str, Any]) -> Delivery | None:
     return Delivery(**{"due_at": None, **values})
 
 
-def _known(kind: type[Delivery | Recipient | Participant], document: Mapping[str, Any]) -> Document:
+def _known(kind: type[Delivery | Recipient | Participant | Attachment], document: Mapping[str, Any]) -> Document:
     """Return what the class has fields for: ``owner`` is no field, and a newer version may have written more."""
     return {each.name: document[each.name] for each in fields(kind) if each.name in document}

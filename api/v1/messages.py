@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from hashlib import sha256
 from typing import Any
 
 import orjson
 from marshmallow import ValidationError, fields, validate, validates_schema
 
+from api.answers import CreatedMessageSchema, MessageSchema
 from api.fields import HeaderText, IdentifierField, MailboxField, StrictSchema, Timestamp, TrueOrFalse
 from api.routing import Answer, Call, Operation
-from gateway.compose import Compose, NewDraft
+from gateway.compose import Compose, Wording
 from gateway.delivery import Delivery, DeliveryState
-from gateway.errors import Refused
+from gateway.errors import Conflict, Forbidden, Refused, RemoteError, Stale
 from gateway.message import PARTICIPANT_TYPES, Message, Participant
 from gateway.send import Send
 from gateway.timestamp import rfc3339
@@ -33,8 +35,32 @@ class ParticipantSchema(StrictSchema):
     contact_ids = fields.List(IdentifierField(), load_default=list, validate=validate.Length(max=100))
 
 
+class ParticipantsField(fields.List[Any]):
+    """Who takes part in a message; From is the gateway's to write."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            fields.Nested(ParticipantSchema),
+            validate=[validate.Length(max=_MAX_PARTICIPANTS), _one_sender],
+            **kwargs,
+        )
+
+
+def _one_sender(participants: Sequence[Mapping[str, Any]]) -> None:
+    """RFC 5322 §3.6.2: Sender is a single mailbox."""
+    if sum(participant["type"] == "Sender" for participant in participants) > 1:
+        raise ValidationError("There can be one Sender only.")
+
+
+class Importance(fields.Integer):
+    """How important a message is to its sender; 0 is usual."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(strict=True, validate=validate.Range(min=-_IMPORTANCE, max=_IMPORTANCE), **kwargs)
+
+
 class NewDraftSchema(StrictSchema):
-    """A draft to create."""
+    """A draft to create. It names one identity of the user's, and has one ``Sender`` at most."""
 
     server_set = frozenset({
         "user_id", "excerpt", "discussion_id", "external_references", "attachments", "date", "date_insert",
@@ -46,18 +72,42 @@ class NewDraftSchema(StrictSchema):
     subject = HeaderText(load_default="", validate=validate.Length(max=_MAX_SUBJECT))
     body = fields.String(load_default="")
     body_is_plain = TrueOrFalse(load_default=True)
-    participants = fields.List(
-        fields.Nested(ParticipantSchema), load_default=list, validate=validate.Length(max=_MAX_PARTICIPANTS)
-    )
-    importance_level = fields.Integer(
-        load_default=0, strict=True, validate=validate.Range(min=-_IMPORTANCE, max=_IMPORTANCE)
-    )
+    participants = ParticipantsField(load_default=list)
+    importance_level = Importance(load_default=0)
+    parent_id = IdentifierField(load_default=None, allow_none=True)
 
-    @validates_schema
-    def one_sender(self, data: Mapping[str, Any], **_: Any) -> None:
-        """RFC 5322 §3.6.2: Sender is a single mailbox."""
-        if sum(participant["type"] == "Sender" for participant in data["participants"]) > 1:
-            raise ValidationError("There can be one Sender only.", "participants")
+
+class CurrentDraftSchema(StrictSchema):
+    """What the client believes to be stored. From is not compared: it follows from the identity."""
+
+    server_set = NewDraftSchema.server_set | {"message_id"}
+
+    user_identities = fields.List(fields.String(), allow_none=True)
+    subject = fields.String(allow_none=True)
+    body = fields.String(allow_none=True)
+    body_is_plain = TrueOrFalse(allow_none=True)
+    participants = ParticipantsField(allow_none=True)
+    importance_level = fields.Integer(strict=True, allow_none=True)
+    parent_id = fields.String(allow_none=True)
+
+
+class DraftPatchSchema(StrictSchema):
+    """A merge patch (RFC 7396) of a draft; lists are replaced as a whole, and null sets the default.
+
+    With ``current_state`` the patch is applied only if the properties that it changes are stored with those values;
+    a key that is absent there was absent or empty.
+    """
+
+    server_set = CurrentDraftSchema.server_set
+
+    user_identities = fields.List(IdentifierField(), validate=validate.Length(equal=1))
+    subject = HeaderText(allow_none=True, validate=validate.Length(max=_MAX_SUBJECT))
+    body = fields.String(allow_none=True)
+    body_is_plain = TrueOrFalse(allow_none=True)
+    participants = ParticipantsField(allow_none=True)
+    importance_level = Importance(allow_none=True)
+    parent_id = IdentifierField(allow_none=True)
+    current_state = fields.Nested(CurrentDraftSchema)
 
 
 class SendParamsSchema(StrictSchema):
@@ -70,9 +120,15 @@ class MessageActionsSchema(StrictSchema):
     """What to do with a message."""
 
     actions = fields.List(
-        fields.String(validate=validate.OneOf(["send"])), required=True, validate=validate.Length(equal=1)
+        fields.String(validate=validate.OneOf(["send", "cancel"])), required=True, validate=validate.Length(equal=1)
     )
     params = fields.Nested(SendParamsSchema, load_default=dict)
+
+    @validates_schema
+    def send_at_of_send(self, data: Mapping[str, Any], **_: Any) -> None:
+        """Only an order to send has a time."""
+        if data["actions"] == ["cancel"] and data["params"]:
+            raise ValidationError("A cancellation has no parameters.", "params")
 
 
 class MessageRoutes:
@@ -92,14 +148,43 @@ class MessageRoutes:
                 handler=self._create,
                 summary="Create a draft on behalf of one identity",
                 body=NewDraftSchema,
+                answers={201: CreatedMessageSchema},
+                refusals=[Conflict],
             ),
-            Operation(verb="GET", paths=one, handler=self._get, summary="One message", etag=True),
+            Operation(
+                verb="GET",
+                paths=one,
+                handler=self._get,
+                summary="One message",
+                answers={200: MessageSchema},
+                etag=True,
+            ),
+            Operation(
+                verb="PATCH",
+                paths=one,
+                handler=self._change,
+                summary="Change a draft",
+                body=DraftPatchSchema,
+                answers={204: None},
+                refusals=[Forbidden, Conflict, Stale],
+                exists=self._message,
+            ),
+            Operation(
+                verb="DELETE",
+                paths=one,
+                handler=self._delete,
+                summary="Delete a message that is not on its way",
+                answers={204: None},
+                refusals=[Conflict, Stale],
+            ),
             Operation(
                 verb="POST",
                 paths=[f"{path}/actions" for path in one],
                 handler=self._act,
-                summary="Send the draft",
+                summary="Send the draft, or take back the order where no attempt has started",
                 body=MessageActionsSchema,
+                answers={200: MessageSchema, 202: MessageSchema},
+                refusals=[Conflict, RemoteError],
                 exists=self._message,
             ),
             Operation(
@@ -107,12 +192,18 @@ class MessageRoutes:
                 paths=["/api/v1/raws/{raw_msg_id}"],
                 handler=self._raw,
                 summary="The RFC 5322 bytes of an ordered message, the sender's own copy",
+                answers={200: "message/rfc822"},
                 etag=True,
             ),
         ]
 
     async def _create(self, call: Call) -> Answer:
-        message_id = await self._compose.create(call.user_id, _new_draft(call.body))
+        message_id = await self._compose.create(
+            call.user_id,
+            _wording(call.body),
+            message_id=call.body["message_id"],
+            fingerprint=sha256(orjson.dumps(call.body, option=orjson.OPT_SORT_KEYS)).hexdigest(),
+        )
         location = f"/api/v1/messages/{message_id}"
         return Answer({"location": location, "message_id": message_id}, 201, {"Location": location})
 
@@ -122,7 +213,20 @@ class MessageRoutes:
     async def _get(self, call: Call) -> Answer:
         return Answer(message_json(await self._message(call)))
 
+    async def _change(self, call: Call) -> Answer:
+        change = call.change(message_json)
+        current = None if change.current is None else _with_participants(change.current)
+        change = replace(change, patch=_with_participants(change.patch), current=current)
+        await self._compose.change(call.user_id, call.path["message_id"], change)
+        return Answer(status=204)
+
+    async def _delete(self, call: Call) -> Answer:
+        await self._compose.delete(call.user_id, call.path["message_id"], call.change(message_json))
+        return Answer(status=204)
+
     async def _act(self, call: Call) -> Answer:
+        if call.body["actions"] == ["cancel"]:
+            return Answer(message_json(await self._send.cancel(call.user_id, call.path["message_id"])))
         send_at = call.body["params"].get("send_at")
         ordered = await self._send.order(call.user_id, call.path["message_id"], send_at)
         message = await self._send.wait(ordered)
@@ -137,20 +241,31 @@ class MessageRoutes:
         return Answer(raw, headers={"Content-Type": "message/rfc822"})
 
 
-def _new_draft(body: Mapping[str, Any]) -> NewDraft:
-    return NewDraft(
-        message_id=body["message_id"],
+def _wording(body: Mapping[str, Any]) -> Wording:
+    return Wording(
         identity_id=body["user_identities"][0],
         subject=body["subject"],
         body=body["body"],
         body_is_plain=body["body_is_plain"],
-        participants=[
-            Participant(each["address"], each["label"] or "", each["type"], each["contact_ids"])
-            for each in body["participants"]
-        ],
+        participants=_participants(body["participants"]),
         importance_level=body["importance_level"],
-        fingerprint=sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest(),
+        parent_id=body["parent_id"],
     )
+
+
+def _with_participants(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a patch or a current state with the core's participants, less From, which is not a client's."""
+    if not document.get("participants"):
+        return document
+    participants = [each for each in _participants(document["participants"]) if each.type != "From"]
+    return {**document, "participants": participants}
+
+
+def _participants(documents: Sequence[Mapping[str, Any]]) -> list[Participant]:
+    return [
+        Participant(each["address"], each["label"] or "", each["type"], tuple(each["contact_ids"]))
+        for each in documents
+    ]
 
 
 def message_json(message: Message) -> dict[str, Any]:
@@ -165,18 +280,18 @@ def message_json(message: Message) -> dict[str, Any]:
         "excerpt": message.excerpt,
         "participants": [_participant_json(participant) for participant in message.participants],
         "discussion_id": message.discussion_id,
-        "parent_id": None,
+        "parent_id": message.parent_id,
         "external_references": {
             "message_id": message.internet_message_id,
-            "parent_id": None,
-            "ancestors_ids": [],
+            "parent_id": message.ancestors[-1] if message.ancestors else None,
+            "ancestors_ids": list(message.ancestors),
         },
-        "attachments": [],
+        "attachments": [asdict(attachment) for attachment in message.attachments],
         "date": rfc3339(message.date) if message.date else None,
         "date_insert": rfc3339(message.date_insert),
         "date_sort": rfc3339(message.date_sort),
         "importance_level": message.importance_level,
-        "is_answered": False,
+        "is_answered": message.is_answered,
         "is_draft": message.is_draft,
         "is_unread": False,
         "is_received": False,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from marshmallow import fields
 
+from api.answers import MessagesSchema
 from api.fields import IdentifierField, PageSchema, page_arguments
 from api.routing import Answer, Call, Operation
 from api.v1.messages import message_json
@@ -36,6 +37,7 @@ class MessageListRoutes:
                 handler=self._list,
                 summary="The user's messages, newest first",
                 query=MessagesQuery,
+                answers={200: MessagesSchema},
             )
         ]
 

@@ -39,7 +39,7 @@ def message(**changes: object) -> Message:
         "body": "x",
         "body_is_plain": True,
         "excerpt": "x",
-        "participants": (Participant("a@example.org", "A", "To", [str(uuid4())]),),
+        "participants": (Participant("a@example.org", "A", "To", (str(uuid4()),)),),
         "discussion_id": str(uuid4()),
         "date_insert": NOW,
         "date_sort": NOW,
@@ -56,7 +56,7 @@ async def queued(store: MongoMessages, at: datetime = NOW) -> Message:
     """Store a message and order it."""
     draft = message()
     await store.add(draft, "")
-    assert await store.order(ordered(draft, at))
+    assert await store.save(ordered(draft, at))
     return draft
 
 
@@ -71,7 +71,7 @@ async def test_round_trip(store: MongoMessages) -> None:
     draft = message()
     assert await store.add(draft, "f") is None
     assert await store.get(USER, draft.message_id) == draft
-    await store.order(ordered(draft))
+    await store.save(ordered(draft))
     assert await store.get(USER, draft.message_id) == replace(ordered(draft), version=1)
 
 
@@ -98,8 +98,8 @@ async def test_order_needs_the_version_seen(store: MongoMessages) -> None:
     """Of several orders one gets through, and none for a draft that was changed meanwhile."""
     draft = message()
     await store.add(draft, "")
-    assert not await store.order(replace(ordered(draft), version=7))
-    outcomes = await asyncio.gather(*(store.order(ordered(draft)) for _ in range(5)))
+    assert not await store.save(replace(ordered(draft), version=7))
+    outcomes = await asyncio.gather(*(store.save(ordered(draft)) for _ in range(5)))
     assert sorted(outcomes) == [False, False, False, False, True]
 
 
@@ -213,7 +213,7 @@ async def test_lists(store: MongoMessages) -> None:
     for draft in drafts:
         await store.add(draft, "")
     await store.add(message(user_id=str(uuid4())), "")
-    await store.order(ordered(drafts[0]))
+    await store.save(ordered(drafts[0]))
 
     async def ids(where: MessageFilter, page: Page) -> tuple[int, list[int]]:
         total, found = await store.list(USER, where, page)
