@@ -5,9 +5,9 @@ PyMongo's explicit client-side field level encryption: values are sealed with a 
 master keys lie outside the database (``storage/keyring.py``). Each value is sealed by itself, so that one can be
 replaced without reading the others. A rotation (``storage/rotation.py``) changes all keys under running gateways:
 
-- Which data key is the current one is asked before every sealing. A sealed value is written within
-  ``Mongo.operation_s`` of that, so a rotation knows when nobody writes with the old data key any more.
-- What cannot be opened is tried once more if the master keys have changed on the disk.
+- Before every sealing it is asked which data key is the newest: that is the current one. A sealed value is written
+  within ``Mongo.operation_s`` of that, so a rotation knows when nobody writes with the old data key any more.
+- What cannot be opened is tried again if the master keys have changed on the disk.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from typing import TypeVar
 from bson.binary import STANDARD, Binary
 from bson.codec_options import CodecOptions
 from motor.motor_asyncio import AsyncIOMotorClientEncryption
-from pymongo import ASCENDING, IndexModel
+from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import ConfigurationError, DuplicateKeyError, EncryptionError, PyMongoError
+from pymongo.read_concern import ReadConcern
 from pymongocrypt.errors import MongoCryptError  # type: ignore[import-untyped] # it ships no annotations
 
 from gateway.errors import StartError, Unavailable
@@ -41,8 +42,6 @@ INDEXES = {
         )
     ]
 }
-CURRENT = "credentials"
-"""The name of the data key that seals."""
 SEALED: Document = {"credentials": {"$nin": [None, {}]}}
 """What finds the documents of ``identities`` that hold sealed values."""
 
@@ -64,7 +63,8 @@ class Vault:
     ) -> None:
         self._mongo = mongo
         self.keyring = Keyring(key_file, provider, settings_file)
-        self._keys = mongo.collection(KEYS)
+        # As libmongocrypt reads them: what one of the two saw, the other must find.
+        self.keys = mongo.collection(KEYS).with_options(read_concern=ReadConcern("majority"))
         self._masters: MasterKeys | None = None
         self._encryption: Encryption | None = None
 
@@ -75,7 +75,7 @@ class Vault:
         does not answer or refuses; the data keys are gone.
         """
         try:
-            data_keys = await self._keys.find().to_list(None)
+            data_keys = await self.keys.find().to_list(None)
             self._read_masters(may_make=not data_keys)
             if not data_keys:
                 await self._make_first_data_key()
@@ -90,16 +90,21 @@ class Vault:
                 f"The database holds sealed credentials, and its collection {KEYS!r} is empty. Restore the whole"
                 " database from its copy, this collection included."
             )
-        await self.make_data_key(CURRENT)
-        data_key = await self._keys.find_one({"keyAltNames": CURRENT})
-        if data_key:  # another process may have made it, with another key file
-            await self._check(data_key)
+        await self.make_data_key(1)
+        await self._check(await self.current())  # another process may have made it, with another key file
 
     async def _check(self, data_key: Document) -> None:
+        """See that a data key opens, unless a rotation has deleted it meanwhile."""
+        used = self.encryption
         try:
-            await self.encryption.encrypt("", _ALGORITHM, key_id=data_key["_id"])
+            await used.encrypt("", _ALGORITHM, key_id=data_key["_id"])
         except EncryptionError as error:
-            raise self._refusal(data_key["masterKey"]["provider"], error) from error
+            now = await self.keys.find_one({"_id": data_key["_id"]})
+            self.refresh()
+            if now == data_key and self.encryption is used:
+                raise self._refusal(data_key["masterKey"]["provider"], error) from error
+            if now is not None:
+                await self._check(now)
 
     def _refusal(self, provider: str, error: EncryptionError) -> StartError:
         if not provider.startswith(LOCAL):
@@ -114,39 +119,38 @@ class Vault:
             " another key. Put the right file back, or name it with storage.key_file."
         )
 
-    async def make_data_key(self, name: str) -> None:
-        """Make a data key with this name, sealed with the newest master key, unless there is one.
+    async def current(self) -> Document:
+        """Return the current data key. Raises Unavailable when there is none."""
+        newest = await self.keys.find_one({}, sort=[("keyAltNames", DESCENDING)])
+        if newest is None:
+            raise Unavailable(_AWAY)  # they were removed under a running gateway
+        return newest
+
+    async def make_data_key(self, generation: int) -> None:
+        """Make a data key, sealed with the newest master key, unless another process has made this generation.
 
         Raises StartError when the KMS does not serve.
         """
         masters = self.masters
         try:
             await self.encryption.create_data_key(
-                masters.provider, masters.master_key or None, key_alt_names=[name]
+                masters.provider, masters.master_key or None, key_alt_names=[_name(generation)]
             )
         except EncryptionError as error:
             if not isinstance(error.cause, DuplicateKeyError):
                 raise self._refusal(masters.provider, error) from error
 
     async def rewrap(self, which: Document, provider: str, master_key: Document) -> None:
-        """Seal data keys with this master key. Raises StartError when the KMS or the key file does not serve."""
-        try:
-            await self.encryption.rewrap_many_data_key(which, provider, master_key)
-        except EncryptionError as error:
-            if is_unavailable(error):
-                raise
-            raise self._refusal(provider, error) from error
+        """Seal data keys with this master key. Raises Unavailable where that does not work."""
+        await self._with_keys(lambda encryption: encryption.rewrap_many_data_key(which, provider, master_key))
 
     async def encrypt(self, values: Mapping[Key, str]) -> dict[Key, bytes]:
         """Return the values sealed, each by itself; to be written within ``Mongo.operation_s``."""
         if not values:
             return {}
-        current = await self._keys.find_one({"keyAltNames": CURRENT}, {"_id": 1})
-        if current is None:
-            raise Unavailable(_AWAY)  # the data keys were removed under a running gateway
+        key_id = (await self.current())["_id"]
 
         async def seal(encryption: Encryption) -> dict[Key, bytes]:
-            key_id = current["_id"]
             return {
                 key: await encryption.encrypt(value, _ALGORITHM, key_id=key_id) for key, value in values.items()
             }
@@ -162,22 +166,19 @@ class Vault:
         return await self._with_keys(unseal)
 
     async def _with_keys(self, work: Callable[[Encryption], Awaitable[Result]]) -> Result:
-        """Run ``work``, and once more with the master keys of now if it fails with those of before."""
-        used = self.encryption
-        try:
+        """Run ``work``; where it fails, run it again as long as there are other master keys to try it with."""
+        while True:
+            used = self.encryption
             try:
                 return await work(used)
-            except EncryptionError:
+            except EncryptionError as error:
+                if is_unavailable(error):
+                    raise
                 with suppress(StartError):  # a key file amid its replacement by hand
                     self.refresh()
                 if self.encryption is used:
-                    raise
-                return await work(self.encryption)
-        except EncryptionError as error:
-            if is_unavailable(error):
-                raise
-            logger.warning("credentials cannot be opened: do the key file and the KMS fit? %s", error)
-            raise Unavailable(_AWAY) from error
+                    logger.warning("credentials cannot be opened: do the key file and the KMS fit? %s", error)
+                    raise Unavailable(_AWAY) from error
 
     def refresh(self) -> None:
         """Take up the master keys of now. Raises StartError."""
@@ -187,7 +188,6 @@ class Vault:
     def _read_masters(self, *, may_make: bool = False) -> None:
         masters = self.keyring.read(may_make=may_make)
         try:
-            # What it replaces may be in use by others, and is freed with its last user.
             self._encryption = AsyncIOMotorClientEncryption(
                 masters.providers,
                 f"{self._mongo.database.name}.{KEYS}",
@@ -214,7 +214,19 @@ class Vault:
         return self._encryption
 
     async def close(self) -> None:
-        """Forget the keys."""
-        if self._encryption is not None:
-            await self._encryption.close()
-            self._encryption = None
+        """Forget the keys.
+
+        An operation that was canceled may still run in a thread of the driver's. To close the encryption under it
+        would end the process; as it is, the last user frees it.
+        """
+        self._masters = self._encryption = None
+
+
+def generation_of(data_key: Document) -> int:
+    """Return the generation of a data key; each rotation begins one."""
+    return int(data_key["keyAltNames"][0].rpartition(" ")[2])
+
+
+def _name(generation: int) -> str:
+    """Return a name that is unique, and orders as the generations do."""
+    return f"credentials {generation:09}"
