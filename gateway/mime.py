@@ -119,7 +119,7 @@ def _parameters(value: str, name: str, text: str) -> Iterator[str]:
     """Yield a field's value and its one parameter, cut into pieces where it is long (RFC 2231 §3, §4)."""
     yield f"{value};"
     quoted = quoted_string(text)
-    if len(quoted) <= _PLAIN_LENGTH and text.isascii():
+    if len(quoted) <= _PLAIN_LENGTH and _PLAIN.fullmatch(text):
         yield f"{name}={quoted}"
         return
     sections = list(_sections(text))

@@ -19,7 +19,7 @@ from storage.mongo import Mongo, translating
 RAWS = "raws"
 INDEXES = {RAWS: [IndexModel([("user_id", ASCENDING)])], **indexes(RAWS)}
 
-_MEMORY_BYTES = 128 * 1024 * 1024
+_MEMORY_BYTES = 64 * 1024 * 1024  # and some times as much for the copies that Bcc, SMTP and IMAP make of them
 
 
 class MongoRaws:

@@ -75,8 +75,9 @@ class Contract:
 
     def _check_body(self, content: Mapping[str, Any], reply: Reply) -> None:
         media_type = reply.headers["Content-Type"].partition(";")[0]
-        assert media_type in content, f"{media_type} is not documented"
-        if schema := content[media_type].get("schema"):
+        described = content.get(media_type, content.get("*/*"))
+        assert described is not None, f"{media_type} is not documented"
+        if schema := described.get("schema"):
             whole = {**schema, "components": self.document["components"]}
             checker = Draft202012Validator.FORMAT_CHECKER
             Draft202012Validator(whole, format_checker=checker).validate(orjson.loads(reply.content))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.header import decode_header, make_header
@@ -20,8 +20,11 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from gateway.address import ascii_mailbox, parse_mailbox
-from gateway.message import Message, Participant
-from gateway.mime import build, needs_smtputf8, new_message_id, without_bcc
+from gateway.attach import file_name
+from gateway.message import Attachment, Message, Participant
+from gateway.mime import attachable, build, in_ascii, needs_smtputf8, new_message_id, stream, without_bcc
+from tests.flowed import unflowed
+from tests.gateway.test_flowed import meant
 
 NOW = datetime(2026, 7, 20, 15, 56, 6, tzinfo=UTC)
 ME = Participant("me@example.org", "Me", "From")
@@ -196,10 +199,24 @@ def test_everybody_reads_back(who: list[Participant]) -> None:
 @example("trailing space \n\nand tab\t\n")
 @example("\n\n\n")
 def test_plain_body_reads_back(body: str) -> None:
-    """Recipients read the body that was written, line by line."""
+    """Recipients read the body that was written, line by line; spaces that end a line are not seen."""
     mail = read(written(body=body))
-    assert mail.get_content_type() == "text/plain"
-    assert lines_of(read_text(mail)) == lines_of(body)
+    assert (mail.get_content_type(), mail.get_param("format")) == ("text/plain", "flowed")
+    assert unflowed("\n".join(lines_of(read_text(mail)))) == meant("\n".join(lines_of(body)))
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [("word " * 100, "7bit"), ("One wörd among others. " * 30, "quoted-printable"), ("日本語 " * 100, "base64")],
+)
+def test_encoding(body: str, encoding: str) -> None:
+    """ASCII goes as it is, however long its paragraphs; all else goes in the shorter encoding."""
+    assert read(written(body=body))["Content-Transfer-Encoding"] == encoding
+
+
+def test_soft_line_breaks_survive_the_transit() -> None:
+    """The space that makes a line break soft is encoded in quoted-printable (RFC 2045 §6.7, rule 3)."""
+    assert b"=20\r\n" in written(body="One wörd among others. " * 30)
 
 
 @given(bodies)
@@ -335,6 +352,104 @@ def test_international_domain_needs_no_smtputf8() -> None:
     assert not needs_smtputf8(
         replace(MESSAGE, subject="Grüße", participants=[Participant("me@münchen.example", "Jané", "From")])
     )
+
+
+# -- attachments --------------------------------------------------------------------------------------------------
+
+file_names = header_texts.map(file_name)
+files = st.tuples(
+    file_names,
+    st.sampled_from(["application/octet-stream", "text/plain", "image/svg+xml"]),
+    st.lists(st.binary(max_size=200), max_size=4),
+)
+File = tuple[str, str, list[bytes]]
+
+
+async def streamed(message: Message, contents: Sequence[File]) -> bytes:
+    """Return the bytes of a message with these files."""
+    attachments = [
+        Attachment(str(number), name, kind, sum(map(len, pieces)))
+        for number, (name, kind, pieces) in enumerate(contents)
+    ]
+
+    async def pieces_of(attachment: Attachment) -> AsyncIterator[bytes]:
+        for piece in contents[int(attachment.temp_id)][2]:
+            yield piece
+
+    message = replace(message, attachments=attachments)
+    return b"".join([piece async for piece in stream(message, pieces_of)])
+
+
+@given(st.lists(files, min_size=1, max_size=4), bodies, st.booleans())
+@example([("é" * 200, "text/plain", [b"x" * 56, b"y"])], "", True)
+@example([("=?utf-8?q?x?=", "text/plain", [])], "--=_", False)
+async def test_attachments_read_back(contents: list[File], body: str, is_plain: bool) -> None:
+    """Readers find the files behind the text, with names, types and bytes as they went in."""
+    message = replace(MESSAGE, body=body, body_is_plain=is_plain)
+    raw = await streamed(message, contents)
+    mail = read(raw)
+    assert mail.get_content_type() == "multipart/mixed"
+    assert not mail.defects
+    text, *parts = (cast(EmailMessage, part) for part in mail.iter_parts())
+    assert text.as_bytes().strip() == text_of(message).as_bytes().strip() or not is_plain
+    assert text.get_content_type() == ("text/plain" if is_plain else "multipart/alternative")
+    assert [read_file(part) for part in parts] == [
+        (name, kind, b"".join(pieces)) for name, kind, pieces in contents
+    ]
+    older = Parser(policy=compat32).parsestr(raw.decode())
+    assert [part.get_filename() for part in list(older.walk())[-len(contents) :]] == [each[0] for each in contents]
+
+
+def text_of(message: Message) -> EmailMessage:
+    """Return the text as it is without attachments, less the fields of a whole message."""
+    text = read(build(message))
+    for name in set(text.keys()) - {"Content-Type", "Content-Transfer-Encoding"}:
+        del text[name]
+    return text
+
+
+def read_file(part: EmailMessage) -> File | tuple[str | None, str, bytes]:
+    assert part.get_content_disposition() == "attachment"
+    content = part.get_payload(decode=True)
+    assert isinstance(content, bytes)
+    return part.get_filename(), part.get_content_type(), content
+
+
+@given(st.lists(files, min_size=1, max_size=2), header_texts)
+async def test_form_with_attachments(contents: list[File], subject: str) -> None:
+    """The parts' headers and bytes are ASCII in lines of at most 78 characters; the fields stand once."""
+    raw = await streamed(replace(MESSAGE, subject=subject), contents)
+    assert raw.isascii()
+    assert max(map(len, raw.split(b"\r\n"))) <= 78
+    assert raw.endswith(b"--\r\n")
+    assert raw.count(b"MIME-Version: 1.0\r\n") == 1
+    assert header_of(raw).count(b"Content-Type:") == 1
+
+
+async def test_without_attachments() -> None:
+    """A message without attachments is its text."""
+    assert await streamed(MESSAGE, []) == build(MESSAGE)
+
+
+@given(file_names)
+def test_name_in_ascii(name: str) -> None:
+    """There is an ASCII form of every file name, the same where it is ASCII."""
+    assert re.fullmatch(r"[ -~]+", in_ascii(name))
+    assert not name.isascii() or in_ascii(name) == name
+
+
+async def test_who_reads_no_rfc_2231() -> None:
+    """For those there is the name in ASCII in Content-Type."""
+    (part,) = list(read(await streamed(MESSAGE, [("Résumé 履歴.pdf", "application/pdf", [])])).iter_attachments())
+    assert part["Content-Type"].params["name"] == "Resume __.pdf"
+
+
+@given(st.integers(0, 5000))
+async def test_attachable(octets: int) -> None:
+    """What is said to fit into so many octets does, in its encoding."""
+    raw = await streamed(MESSAGE, [("a", "text/plain", [b"x" * attachable(octets)])])
+    content = raw.partition(b"base64\r\n\r\n")[2].partition(b"\r\n--=_")[0]
+    assert len(content) <= octets
 
 
 # -- Bcc ---------------------------------------------------------------------------------------------------------
