@@ -121,6 +121,23 @@ class RemotesSchema(AnswerSchema):
     remote_identities = fields.List(fields.Nested(UserIdentitySchema))
 
 
+class PastCheckSchema(AnswerSchema):
+    """How a check ended; ``server`` is the one that failed, ``inserver`` or ``outserver``."""
+
+    at = Moment()
+    ok = fields.Boolean()
+    ms = fields.Integer(validate=validate.Range(min=0))
+    server = fields.String(allow_none=True, validate=validate.OneOf(["inserver", "outserver"]))
+    error = fields.String(allow_none=True)
+
+
+class ChecksSchema(AnswerSchema):
+    """A page of the checks of an identity, newest first."""
+
+    total = Total()
+    checks = fields.List(fields.Nested(PastCheckSchema))
+
+
 class CreatedRemoteSchema(AnswerSchema):
     """Where the new identity is; ``remote_id`` is the same as ``identity_id``."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,15 @@ import click
 import rich.progress
 import uvloop
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from api import log
-from api.main import prepare_keys, rotate_keys
+from api.main import check_identities, prepare_keys, rotate_keys
 from api.main import serve as serve_gateway
 from gateway import config as configuration
 from gateway.errors import ConfigurationError, GatewayError, StartError
+from gateway.identity import UserIdentity
 from storage.keyring import LOCAL
 from storage.rotation import Progress
 
@@ -87,6 +90,50 @@ def config() -> None:
 def example() -> None:
     """Print config.example.toml."""
     click.echo(configuration.example(), nl=False)
+
+
+@main.command()
+@_config_option
+@click.option("--user", "username", help="Check the identities of this user.")
+@click.option("--identity", "identity_id", help="Check the identity with this id.")
+@click.option("--all", "everybody", is_flag=True, help="Check all identities.")
+def check(path: Path | None, username: str | None, identity_id: str | None, *, everybody: bool) -> None:
+    """Check identities now, and say which fail and why.
+
+    Gateways may run meanwhile. The outcomes are recorded, as those of checks in the background. Ends with 1 when
+    any failed.
+    """
+    if sum([username is not None, identity_id is not None, everybody]) != 1:
+        raise click.UsageError("Say which: --user, --identity or --all.")
+    with _errors_to_exit_codes():
+        settings = configuration.load(path, os.environ)
+    done, failed = 0, []
+    with _progress() as show:
+
+        def report(identity: UserIdentity, total: int) -> None:
+            nonlocal done
+            done += 1
+            show(Progress("checks", done, total))
+            if "lastFetchError" in identity.infos:
+                failed.append(identity)
+
+        _run(check_identities(settings, username, identity_id, report))
+    _print_failed(failed)
+    click.echo(f"{done - len(failed)} of {done} work.")
+    if failed:
+        sys.exit(_EXIT_FAILED)
+
+
+def _print_failed(failed: Sequence[UserIdentity]) -> None:
+    if not failed:
+        return
+    table = Table("Identifier", "Protocol", "Since", "What is wrong")
+    for identity in failed:
+        infos = identity.infos
+        table.add_row(
+            *map(escape, (identity.identifier, identity.protocol, infos["firstErrorDate"], infos["lastFetchError"]))
+        )
+    Console().print(table)
 
 
 @main.group()

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
 
 from api import metrics
 from api.answers import StatusSchema
 from api.routing import Answer, Call, Operation
+from gateway.check import Checks
 from gateway.errors import Unavailable
 from gateway.ports import Health
+from gateway.work import Worker
 
 
 class HealthRoutes:
     """``/healthz``, ``/readyz``, ``/metrics``. ``workers`` tells of each whether it is alive."""
 
     def __init__(
-        self, database: Health, workers: Mapping[str, Callable[[], bool]], counted: metrics.Metrics
+        self, database: Health, workers: Mapping[str, Worker[Any]], checks: Checks, counted: metrics.Metrics
     ) -> None:
         self._database = database
+        self._checks = checks
         self._workers = workers
         self._metrics = counted
 
@@ -36,7 +42,7 @@ class HealthRoutes:
                 verb="GET",
                 paths=["/readyz"],
                 handler=self._readyz,
-                summary="The database answers and the workers are alive",
+                summary="The database answers, the workers are alive and keep up",
                 answers={200: StatusSchema},
                 refusals=[Unavailable],
                 public=True,
@@ -56,10 +62,21 @@ class HealthRoutes:
 
     async def _readyz(self, _: Call) -> Answer:
         await self._database.ping()
-        for name, alive in self._workers.items():
-            if not alive():
+        for name, worker in self._workers.items():
+            if not worker.alive:
                 raise Unavailable(f"The worker {name} is not running.")
+        backlog = await self._checks.backlog()
+        if backlog.late:
+            minutes = backlog.oldest // timedelta(minutes=1)
+            raise Unavailable(
+                f"Checks do not keep up: one has been due for {minutes} minutes. Run more gateways, or raise"
+                " checks.concurrency."
+            )
         return Answer({"status": "ready"})
 
     async def _count(self, _: Call) -> Answer:
+        with suppress(Unavailable):  # all else is counted in this process
+            backlog = await self._checks.backlog()
+            self._metrics.checks_due.set(backlog.due)
+            self._metrics.checks_oldest.set(backlog.oldest.total_seconds())
         return Answer(self._metrics.text(), headers={"Content-Type": metrics.CONTENT_TYPE})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -29,12 +29,23 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self._possible_duplicates = Counter(
+            "gateway_delivery_possible_duplicates",
+            "Messages sent again although the attempt before, which was cut off, may have got through",
+            registry=self._registry,
+        )
         self._checks = Histogram(
             "gateway_check_seconds",
             "Duration of checks of identities, by protocol and outcome",
             ["protocol", "outcome"],
             buckets=_SECONDS,
             registry=self._registry,
+        )
+        self.checks_due = Gauge(
+            "gateway_checks_due", "Checks that are due in the database, at most 10,000", registry=self._registry
+        )
+        self.checks_oldest = Gauge(
+            "gateway_checks_oldest_due_seconds", "How long the oldest of them has waited", registry=self._registry
         )
         self.in_flight = Gauge(
             "gateway_http_requests_in_flight", "Requests being answered", registry=self._registry
@@ -47,6 +58,10 @@ class Metrics:
     def attempt(self, protocol: str, outcome: str, seconds: float) -> None:
         """Count one attempt to send."""
         self._attempts.labels(protocol, outcome).observe(seconds)
+
+    def possible_duplicate(self) -> None:
+        """Count a message that may be sent a second time."""
+        self._possible_duplicates.inc()
 
     def check(self, protocol: str, outcome: str, seconds: float) -> None:
         """Count one check of an identity."""

@@ -84,6 +84,7 @@ class Accounts:
             status=IdentityStatus.ACTIVE,
             infos={},
             last_check=None,
+            check_at=user.date_insert,
         )
 
     # -- tokens --------------------------------------------------------------------------------------------------

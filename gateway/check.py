@@ -1,25 +1,59 @@
 """One check of one identity, to see that all that sending needs still works.
 
 1. Find the identity's servers; 2. connect, TLS, sign in at each of them, both at once; 3. record ``last_check`` and
-what was found, or what failed and since when.
+what was found, or what failed and since when, and when to check next, see ``gateway/health.py``; 4. note it in the
+history. Where a client has changed the identity during the check, the outcome is of servers or credentials that may
+be no more: then nothing is recorded, and it is checked again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
-from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from gateway.errors import CheckFailed, GatewayError, Unavailable
-from gateway.identity import ERROR_KEYS, Credentials, UserIdentity
-from gateway.ports import Clock, Identities, Meter
+from gateway import health
+from gateway.errors import CheckFailed, Conflict, GatewayError, Invalid, NotFound
+from gateway.health import Backlog, Finding, PastCheck
+from gateway.identity import Credentials, UserIdentity
+from gateway.ports import Clock, History, Identities, Meter, Page
 from gateway.route import Route, Routing
-from gateway.timestamp import rfc3339
 
 logger = logging.getLogger(__name__)
+
+
+_TRIES = 10
+_RELAY_TRUSTED_S = 60.0
+_MOST_COUNTED = 10_000
+
+
+class RelayProbe:
+    """The outcome of one probe of the relay, for all local identities that are checked within a minute of it."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._lock = asyncio.Lock()
+        self._at: float | None = None
+        self._error: GatewayError | None = None
+
+    async def __call__(self, route: Route) -> Mapping[str, str]:
+        """Probe the relay, unless that was done. Raises RemoteError."""
+        async with self._lock:
+            if self._at is None or self._monotonic() - self._at >= _RELAY_TRUSTED_S:
+                self._error = None
+                try:
+                    await route.submitter.probe(route.outgoing)
+                except GatewayError as error:
+                    self._error = error
+                self._at = self._monotonic()
+        if self._error:
+            raise self._error
+        return {}
 
 
 @dataclass(frozen=True)
@@ -27,51 +61,72 @@ class Checks:
     """Checks identities and records what it finds."""
 
     identities: Identities
+    history: History
     routing: Routing
     clock: Clock
     meter: Meter
+    chance: Callable[[], float] = random.random
+    relay: RelayProbe = field(default_factory=RelayProbe)
 
-    async def check(self, identity: UserIdentity) -> UserIdentity:
+    async def check(self, user_id: str, identity_id: str) -> UserIdentity:
         """Check an identity now; return it with its fresh ``last_check``.
 
-        Raises NotFound (deleted meanwhile), Unavailable.
-
-        That the check fails is no error: the failure stands in ``infos``.
+        That the check fails is no error: the failure stands in ``infos``. Raises NotFound (deleted meanwhile),
+        Conflict (clients keep changing it), Unavailable.
         """
-        found: Mapping[str, str] = {}
-        failures: Mapping[str, GatewayError] = {}
+        for _ in range(_TRIES):
+            identity = await self.identities.get(user_id, identity_id)
+            if checked := await self.of(identity):
+                return checked
+        raise Conflict("The identity is being changed. Check it when that is done.")
+
+    async def of(self, identity: UserIdentity) -> UserIdentity | None:
+        """Check an identity and record it; None where a client has changed it meanwhile. Raises Unavailable."""
         try:
             route = await self.routing.of(identity)
-        except Unavailable:
-            raise
-        except GatewayError as error:
-            failures = {"outserver": error}
+        except NotFound:
+            return None
+        except Invalid as error:
+            finding = Finding(self.clock(), 0, {}, {"outserver": error})
         else:
-            found, failures = await self._probe(identity, route)
-        now = self.clock()
-        changes = _failed(identity, failures, rfc3339(now)) if failures else _worked(found, rfc3339(now))
-        return await self.identities.record_check(identity, now, changes)
+            finding = await self._probe(identity, route)
+        checked = health.after(identity, finding, self.chance())
+        if not await self.identities.record_check(identity, checked):
+            return None
+        await self.history.add(identity, finding)
+        return checked
 
     async def verify(self, identity: UserIdentity, credentials: Credentials) -> UserIdentity:
         """Check a remote identity that is not stored yet; return it with ``last_check`` and what was found.
 
         Raises CheckFailed, Invalid.
         """
-        found, failures = await self._probe(identity, self.routing.to(identity, credentials))
-        if failures:
-            raise CheckFailed({server: [str(error)] for server, error in sorted(failures.items())})
-        now = self.clock()
-        infos = {key: value for key, value in _worked(found, rfc3339(now)).items() if value is not None}
-        return replace(identity, infos={**identity.infos, **infos}, last_check=now)
+        finding = await self._probe(identity, self.routing.to(identity, credentials))
+        if finding.failures:
+            raise CheckFailed({server: [str(error)] for server, error in sorted(finding.failures.items())})
+        return health.after(identity, finding, self.chance())
 
-    async def _probe(
-        self, identity: UserIdentity, route: Route
-    ) -> tuple[Mapping[str, str], Mapping[str, GatewayError]]:
-        """Return what the servers told, and which of them failed how."""
+    async def list(
+        self, identity: UserIdentity, since: datetime | None, page: Page
+    ) -> tuple[int, Sequence[PastCheck]]:
+        """Return how many checks of an identity there were since then and a page of them, newest first."""
+        return await self.history.list(identity.user_id, identity.identity_id, since, page)
+
+    async def backlog(self) -> Backlog:
+        """Return what is due now. Raises Unavailable."""
+        now = self.clock()
+        due, oldest = await self.identities.backlog(now, _MOST_COUNTED)
+        if oldest is None or oldest.check_at is None:
+            return Backlog()
+        waited = now - oldest.check_at
+        return Backlog(due, waited, late=waited > 2 * health.interval(oldest))
+
+    async def _probe(self, identity: UserIdentity, route: Route) -> Finding:
+        """Ask all servers; return what they told, and which of them failed how."""
         started = time.monotonic()
-        probes = _probes(route)
+        probes = self._probes(route)
         outcomes = await asyncio.gather(*probes.values(), return_exceptions=True)
-        found: dict[str, str] = {}
+        told: dict[str, str] = {}
         failures: dict[str, GatewayError] = {}
         for server, outcome in zip(probes, outcomes, strict=True):
             if isinstance(outcome, GatewayError):
@@ -79,34 +134,21 @@ class Checks:
             elif isinstance(outcome, BaseException):
                 raise outcome
             else:
-                found |= outcome
-        self._report(identity, "failed" if failures else "ok", time.monotonic() - started)
-        return found, failures
-
-    def _report(self, identity: UserIdentity, outcome: str, seconds: float) -> None:
-        self.meter.check(identity.protocol, outcome, seconds)
+                told |= outcome
+        seconds = time.monotonic() - started
+        outcome_name = "failed" if failures else "ok"
+        self.meter.check(identity.protocol, outcome_name, seconds)
+        finding = Finding(self.clock(), round(seconds * 1000), told, failures)
         logger.info(
-            "check", extra={"identity_id": identity.identity_id, "outcome": outcome, "ms": round(seconds * 1000)}
+            "check",
+            extra={"identity_id": identity.identity_id, "outcome": outcome_name, "ms": finding.ms},
         )
+        return finding
 
-
-def _probes(route: Route) -> Mapping[str, Coroutine[Any, Any, Mapping[str, str]]]:
-    probes = {"outserver": route.submitter.probe(route.outgoing)}
-    if route.mailbox and route.incoming:
-        probes["inserver"] = route.mailbox.probe(route.incoming)
-    return probes
-
-
-def _worked(found: Mapping[str, str], stamp: str) -> dict[str, str | None]:
-    """Return the keys after a success."""
-    return {**found, "lastsync": stamp, **dict.fromkeys(ERROR_KEYS)}
-
-
-def _failed(identity: UserIdentity, failures: Mapping[str, GatewayError], stamp: str) -> dict[str, str | None]:
-    """Return the error keys after one more failure."""
-    return {
-        "lastFetchError": " ".join(f"{server}: {error}" for server, error in sorted(failures.items())),
-        "firstErrorDate": identity.infos.get("firstErrorDate", stamp),
-        "lastErrorDate": stamp,
-        "errorsCount": str(int(identity.infos.get("errorsCount", "0")) + 1),
-    }
+    def _probes(self, route: Route) -> Mapping[str, Coroutine[Any, Any, Mapping[str, str]]]:
+        if route.outgoing.operators:
+            return {"outserver": self.relay(route)}
+        probes = {"outserver": route.submitter.probe(route.outgoing)}
+        if route.mailbox and route.incoming:
+            probes["inserver"] = route.mailbox.probe(route.incoming)
+        return probes

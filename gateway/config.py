@@ -245,13 +245,27 @@ class DeliverySection:
         minimum=1,
         maximum=2_592_000,
     )
-    concurrency: int = _key(50, "Messages that one process sends at once.", minimum=1, maximum=1000)
+    concurrency: int = _key(
+        50, "Messages that one process sends at once, and its connections for that.", minimum=1, maximum=1000
+    )
+    per_host: int = _key(
+        20, "As many of them go to one mail server (host and port) at most.", minimum=1, maximum=1000
+    )
     poll_s: float = _key(
         1.0,
         "Seconds between looks for work that other processes ordered or that has become due.",
         minimum=0.01,
         maximum=60,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChecksSection:
+    """How accounts are checked in the background."""
+
+    concurrency: int = _key(50, "Identities that one process checks at once.", minimum=1, maximum=1000)
+    per_host: int = _key(10, "Identities of one host that one process checks at once.", minimum=1, maximum=1000)
+    poll_s: float = _key(1.0, "Seconds between looks for checks that are due.", minimum=0.01, maximum=60)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,6 +280,7 @@ class Config:
     relay: RelaySection
     network: NetworkSection
     delivery: DeliverySection
+    checks: ChecksSection
 
 
 _SECTIONS: Mapping[str, type[Any]] = get_type_hints(Config)

@@ -33,7 +33,7 @@ from gateway.identity import (
     endpoint,
 )
 from gateway.patch import Change, merge
-from gateway.ports import Identities, Page
+from gateway.ports import Clock, History, Identities, Page
 
 _TRIES = 5
 
@@ -56,6 +56,8 @@ class Connect:
 
     identities: Identities
     checks: Checks
+    history: History
+    clock: Clock
     allow_plaintext: bool
 
     async def add_remote(self, user_id: str, new: NewRemote, *, verify: bool = False) -> UserIdentity:
@@ -76,6 +78,7 @@ class Connect:
             status=new.status,
             infos=infos,
             last_check=None,
+            check_at=self.clock() if new.status is IdentityStatus.ACTIVE else None,
         )
         if verify:
             identity = await self.checks.verify(identity, new.credentials)
@@ -147,7 +150,7 @@ class Connect:
         managed = {key: value for key, value in identity.infos.items() if key in WORKER_KEYS}
         if "status" in patch:
             managed.pop("inactivereason", None)  # from here on the status is the user's decision
-        return replace(
+        changed = replace(
             identity,
             identifier=_identifier(wanted.get("identifier", identity.identifier)),
             protocol=wanted.get("protocol", identity.protocol),
@@ -155,6 +158,15 @@ class Connect:
             status=IdentityStatus(wanted.get("status", IdentityStatus.ACTIVE)),
             infos=infos | managed,
         )
+        return self._rescheduled(changed, patch)
+
+    def _rescheduled(self, identity: UserIdentity, patch: Mapping[str, Any]) -> UserIdentity:
+        """Return the changed identity with its next check: at once where the outcome may be another."""
+        if identity.status is IdentityStatus.INACTIVE:
+            return replace(identity, check_at=None)
+        if patch.keys() & {"credentials", "status", "infos"}:
+            return replace(identity, check_at=self.clock(), refusals=0)
+        return identity
 
     async def delete_remote(self, user_id: str, identity_id: str, change: Change[UserIdentity]) -> None:
         """Delete a remote identity; its credentials are destroyed at once. Raises NotFound, Conflict, Stale."""
@@ -162,6 +174,7 @@ class Connect:
             identity = await self.get(user_id, identity_id, IdentityType.REMOTE)
             change.check_version(identity)
             if await self.identities.delete(identity, exactly=change.precondition is not None):
+                await self.history.forget(identity)
                 return
         raise Conflict("The identity is being changed. Try again when that is done.")
 

@@ -63,7 +63,8 @@ class TLSMode(StrEnum):
 class UserIdentity:
     """One account from which a user sends. Its credentials are kept apart and never leave the store with it.
 
-    ``version`` counts the changes that clients made.
+    ``version`` counts the changes of what clients may change. ``check_at`` is when a worker checks it next, None
+    where none does; ``refusals`` counts the refused sign-ins in a row.
     """
 
     identity_id: str
@@ -76,6 +77,16 @@ class UserIdentity:
     infos: Mapping[str, str]
     last_check: datetime | None
     version: int = 0
+    check_at: datetime | None = None
+    refusals: int = 0
+
+    @property
+    def host(self) -> str:
+        """The host at which a check begins; empty for a local identity, which has the relay."""
+        try:
+            return parse_host_port(self.infos.get("inserver") or self.infos.get("outserver") or "")[0]
+        except ValueError:
+            return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ database's members and their journals before its method returns.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from gateway.delivery import Reply
+from gateway.health import Finding, PastCheck
 from gateway.identity import Credentials, Endpoint, UserIdentity
 from gateway.message import Message
 from gateway.proposal import Proposal
@@ -146,6 +148,9 @@ class Identities(Protocol):
     ) -> tuple[int, Sequence[UserIdentity]]:
         """Return how many there are and a page of them, oldest first. ``filters``: type, status, protocol."""
 
+    async def with_credentials(self, user_id: str, identity_id: str) -> tuple[UserIdentity, Credentials]:
+        """Return an identity of the user with its decrypted credentials. Raises NotFound."""
+
     async def credentials(self, user_id: str, identity_id: str) -> Credentials:
         """Return the decrypted credentials, empty where there are none. Raises NotFound."""
 
@@ -163,13 +168,44 @@ class Identities(Protocol):
         ``exactly``: if nobody changed it since it was read; False, and nothing changed, when somebody did.
         """
 
-    async def record_check(
-        self, identity: UserIdentity, at: datetime, changes: Mapping[str, str | None]
-    ) -> UserIdentity:
-        """Store the end of a check: ``last_check`` and worker-managed ``infos`` (None removes a key).
+    async def record_check(self, before: UserIdentity, after: UserIdentity) -> bool:
+        """Store what a check made of an identity, if no client has changed it since; True when none had. Atomic."""
 
-        Touches nothing that a client may set. Returns the identity as it is now. Raises NotFound.
+    async def check_now(self, identity: UserIdentity, now: datetime) -> None:
+        """Let a worker check the identity at once, if workers check it."""
+
+    async def backlog(self, now: datetime, most: int) -> tuple[int, UserIdentity | None]:
+        """Return how many checks are due, counted up to ``most``, and the identity that has waited longest."""
+
+
+class DueChecks(Protocol):
+    """The identities whose check is due."""
+
+    async def claim(
+        self, owner: str, now: datetime, lease: timedelta, limit: int, room: Callable[[str], int]
+    ) -> Sequence[UserIdentity]:
+        """Take up to ``limit`` identities whose check is due, longest due first, until ``now + lease``.
+
+        Of each host no more than there is ``room`` for.
         """
+
+    async def renew(self, held: Collection[tuple[str, UserIdentity]], until: datetime) -> None:
+        """Let these leases end then, each if its owner still holds it."""
+
+
+class History(Protocol):
+    """How checks ended, for 30 days."""
+
+    async def add(self, identity: UserIdentity, finding: Finding) -> None:
+        """Note how a check ended."""
+
+    async def list(
+        self, user_id: str, identity_id: str, since: datetime | None, page: Page
+    ) -> tuple[int, Sequence[PastCheck]]:
+        """Return how many checks there were since then and a page of them, newest first."""
+
+    async def forget(self, identity: UserIdentity) -> None:
+        """Remove what was noted of an identity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +215,18 @@ class MessageFilter:
     is_draft: bool | None = None
     discussion_id: str | None = None
     identity_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many messages of one server, by ``Delivery.server``, a worker takes, and how many it has already."""
+
+    per_server: int = sys.maxsize
+    busy: Mapping[str, int] = field(default_factory=dict)
+
+
+ROOM = Room()
+"""Room for everything."""
 
 
 class Messages(Protocol):
@@ -208,11 +256,15 @@ class Messages(Protocol):
     async def mark_answered(self, user_id: str, message_id: str) -> None:
         """Note that the user has sent an answer to a message, if it is still there."""
 
-    async def claim(self, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Message]:
+    async def claim(
+        self, owner: str, now: datetime, lease: timedelta, limit: int, room: Room = ROOM
+    ) -> Sequence[Message]:
         """Take up to ``limit`` messages whose ``due_at`` has come, longest due first, for ``owner``.
 
+        Those of a server for which there is no room are passed over.
+
         Each belongs to this owner alone until ``now + lease``. What was queued is in state sending from here on;
-        the attempt that begins with the claim is counted.
+        the attempt that begins with the claim is counted. What was sending already, by a dead owner, is in doubt.
         """
 
     async def renew(self, held: Collection[tuple[str, Message]], until: datetime) -> None:
@@ -221,11 +273,11 @@ class Messages(Protocol):
     async def record(self, owner: str, message: Message, *, keep: bool = False) -> bool:
         """Store ``message.delivery``, if the owner still holds the message; ``keep``: and goes on holding it.
 
-        False when the lease was lost: then another owner has it and nothing is changed.
+        False when the lease was lost: then another owner has it and nothing is changed. The same again is True.
         """
 
     async def release(self, held: Collection[tuple[str, Message]], now: datetime) -> None:
-        """Hand these messages back, due at once, each if its owner still holds it."""
+        """Hand these messages back, due at once, each if its owner still holds it; what was sending is in doubt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,8 +359,15 @@ class Submitter(Protocol):
 class Mailbox(Protocol):
     """Keeps messages, as IMAP does."""
 
-    async def file_sent(self, endpoint: Endpoint, raw: bytes, at: datetime) -> str:
-        r"""Put a copy, flagged ``\Seen``, into the Sent folder; return the folder's name. Raises RemoteError."""
+    async def file_sent(self, endpoint: Endpoint, message_id: str, raw: bytes, at: datetime) -> str | None:
+        r"""Put a copy, flagged ``\Seen``, into the Sent folder, unless it has that Message-ID already.
+
+        ``at`` is the date of the message. Returns the folder's name, None where the provider files what is sent
+        through it by itself. Raises RemoteError.
+        """
+
+    async def has_sent(self, endpoint: Endpoint, message_id: str, at: datetime) -> bool:
+        """True when a provider that files what is sent through it has it in Sent. Raises RemoteError."""
 
     async def probe(self, endpoint: Endpoint) -> Mapping[str, str]:
         """Connect, TLS, sign in, look at INBOX and for Sent; return worker-managed ``infos``.
@@ -358,6 +417,9 @@ class Meter(Protocol):
 
     def attempt(self, protocol: str, outcome: str, seconds: float) -> None:
         """Count one attempt to send; outcome: sent, queued, failed or lost (its lease, to another worker)."""
+
+    def possible_duplicate(self) -> None:
+        """Count a message that is sent again although an attempt that was cut off may have got through."""
 
     def check(self, protocol: str, outcome: str, seconds: float) -> None:
         """Count one check of an identity; outcome: ok or failed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from pymongo import ASCENDING, IndexModel
@@ -16,12 +16,12 @@ INDEXES = {ERASURES: [IndexModel([("due_at", ASCENDING)])]}
 
 
 class MongoErasures:
-    """The core's Erasures. ``collections`` have a ``user_id`` in all their documents; ``files`` are erased too."""
+    """The core's Erasures. ``collections`` tells of each where the user_id stands; ``files`` are erased too."""
 
-    def __init__(self, mongo: Mongo, collections: Sequence[str], files: Sequence[MongoFiles] = ()) -> None:
+    def __init__(self, mongo: Mongo, collections: Mapping[str, str], files: Sequence[MongoFiles] = ()) -> None:
         self.operation_s = mongo.operation_s
         self._erasures = mongo.collection(ERASURES)
-        self._collections = [mongo.collection(name) for name in collections]
+        self._collections = [(mongo.collection(name), field) for name, field in collections.items()]
         self._files = files
 
     async def insert(self, user_id: str, due_at: datetime, session: Session) -> None:
@@ -31,8 +31,8 @@ class MongoErasures:
     @translating
     async def erase(self, user_id: str) -> None:
         """Remove all that belongs to the user."""
-        for collection in self._collections:
-            await collection.delete_many({"user_id": user_id})
+        for collection, field in self._collections:
+            await collection.delete_many({field: user_id})
         for files in self._files:
             await files.delete((user_id,))
 

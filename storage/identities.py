@@ -6,11 +6,12 @@ begins with ``user_id``, the sharding key, so that it holds on a sharded cluster
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-from pymongo import ASCENDING, IndexModel, ReturnDocument
+from pymongo import ASCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
 from gateway.errors import Conflict, NotFound
@@ -27,10 +28,16 @@ INDEXES = {
             [("user_id", ASCENDING), ("identifier", ASCENDING), ("protocol", ASCENDING)],
             unique=True,
             partialFilterExpression={"status": _LIVING},
-        )
+        ),
+        # All that a claim looks at before it takes something.
+        IndexModel(
+            [("check_at", ASCENDING), ("host", ASCENDING), ("_id", ASCENDING)],
+            partialFilterExpression={"check_at": {"$exists": True}},
+        ),
     ]
 }
 _WITHOUT_CREDENTIALS = {"credentials": 0}
+_PAGE = 1000  # documents
 
 
 class MongoIdentities:
@@ -81,6 +88,14 @@ class MongoIdentities:
         return total, [_from_document(document) for document in documents]
 
     @translating
+    async def with_credentials(self, user_id: str, identity_id: str) -> tuple[UserIdentity, Credentials]:
+        """Return an identity of the user with its decrypted credentials, by one query. Raises NotFound."""
+        document = await self._identities.find_one(_one(user_id, identity_id))
+        identity = _found(document)
+        sealed = _unescaped(document["credentials"]) if document else {}
+        return identity, Credentials(await self._vault.decrypt(sealed) if sealed else {})
+
+    @translating
     async def credentials(self, user_id: str, identity_id: str) -> Credentials:
         """Return the decrypted credentials, empty where there are none. Raises NotFound."""
         document = await self._identities.find_one(_one(user_id, identity_id), {"credentials": 1})
@@ -96,9 +111,8 @@ class MongoIdentities:
 
         Only the keys of ``infos`` that differ are touched: workers write theirs at the same time.
         """
-        changes = {key: after.infos.get(key) for key in {**before.infos, **after.infos}}
-        update = _infos_update({k: v for k, v in changes.items() if before.infos.get(k) != v})
-        update["$set"] |= {"display_name": after.display_name, "status": after.status.value}
+        update = _update(before, after)
+        update["$set"]["display_name"] = after.display_name
         if credentials is not None:
             update["$set"]["credentials"] = _escaped(await self._vault.encrypt(credentials.values))
         update["$inc"] = {"version": 1}
@@ -108,34 +122,107 @@ class MongoIdentities:
     async def delete(self, identity: UserIdentity, *, exactly: bool) -> bool:
         """Mark it deleted and destroy its credentials, at once. Raises NotFound."""
         where = _unchanged(identity, exactly=True) if exactly else _one(identity.user_id, identity.identity_id)
-        gone = {"status": IdentityStatus.DELETED.value, "credentials": {}, "infos": {}}
-        if (await self._identities.update_one(where, {"$set": gone})).matched_count:
+        gone = {
+            "$set": {"status": IdentityStatus.DELETED.value, "credentials": {}, "infos": {}},
+            "$unset": {"check_at": ""},
+        }
+        if (await self._identities.update_one(where, gone)).matched_count:
             return True
         if not exactly:
             raise NotFound("There is no such identity.")
         return False
 
     @translating
-    async def record_check(
-        self, identity: UserIdentity, at: datetime, changes: Mapping[str, str | None]
-    ) -> UserIdentity:
-        """Store the end of a check: ``last_check`` and worker-managed ``infos`` (None removes a key)."""
-        update = _infos_update(changes)
-        update["$set"]["last_check"] = at
-        document = await self._identities.find_one_and_update(
-            _one(identity.user_id, identity.identity_id),
-            update,
-            projection=_WITHOUT_CREDENTIALS,
-            return_document=ReturnDocument.AFTER,
-        )
-        return _found(document)
+    async def record_check(self, before: UserIdentity, after: UserIdentity) -> bool:
+        """Store what a check made of an identity, if no client has changed it since; True when none had."""
+        update = _update(before, after)
+        update["$set"]["last_check"] = after.last_check
+        update["$unset"] = {**update.get("$unset", {}), "check_owner": ""}
+        if after.status is not before.status:
+            update["$inc"] = {"version": 1}
+        return (await self._identities.update_one(_unchanged(before), update)).matched_count == 1
+
+    @translating
+    async def check_now(self, identity: UserIdentity, now: datetime) -> None:
+        """Let a worker check the identity at once, if workers check it."""
+        one = _one(identity.user_id, identity.identity_id) | {"check_at": {"$gt": now}}
+        await self._identities.update_one(one, {"$set": {"check_at": now}})
+
+    # -- the queue of checks -------------------------------------------------------------------------------------
+
+    @translating
+    async def claim(
+        self, owner: str, now: datetime, lease: timedelta, limit: int, room: Callable[[str], int]
+    ) -> Sequence[UserIdentity]:
+        """Take identities whose check is due: find them, mark each atomically, read the marked."""
+        keys = await self._due_with_room(now, limit, room)
+        if not keys:
+            return []
+        mark = {"$set": {"check_owner": owner, "check_at": now + lease}}
+        await self._identities.update_many({"_id": {"$in": keys}, "check_at": {"$lte": now}}, mark)
+        mine = {"_id": {"$in": keys}, "check_owner": owner}
+        return [_from_document(each) async for each in self._identities.find(mine, _WITHOUT_CREDENTIALS)]
+
+    async def _due_with_room(self, now: datetime, limit: int, room: Callable[[str], int]) -> Sequence[str]:
+        """Return the longest due; where hosts have no room left, look again for those of others."""
+        taken: Counter[str] = Counter()
+        keys: list[str] = []
+        full: list[str] = []
+        while len(keys) < limit:
+            due = {"check_at": {"$lte": now}, "host": {"$nin": full}, "_id": {"$nin": keys}}
+            found = await self._identities.find(due, {"host": 1}).sort("check_at", ASCENDING).to_list(limit)
+            for document in found[: limit - len(keys)]:
+                host = document["host"]
+                if taken[host] < room(host):
+                    taken[host] += 1
+                    keys.append(document["_id"])
+                elif host not in full:
+                    full.append(host)
+            if len(found) < limit:
+                break
+        return keys
+
+    @translating
+    async def renew(self, held: Collection[tuple[str, UserIdentity]], until: datetime) -> None:
+        """Extend the leases of these identities, each if its owner still holds it."""
+        mine = {
+            "_id": {"$in": [identity.identity_id for _, identity in held]},
+            "check_owner": {"$in": list({owner for owner, _ in held})},
+        }
+        await self._identities.update_many(mine, {"$set": {"check_at": until}})
+
+    async def walk(self, user_id: str | None, identity_id: str | None) -> AsyncIterator[UserIdentity]:
+        """Yield all identities, or those of one user, or one. Raises Unavailable."""
+        where, last = _some(user_id, identity_id), ""
+        while page := await self._page({"$and": [where, {"_id": {"$gt": last}}]}):
+            for document in page:
+                yield _from_document(document)
+            last = page[-1]["_id"]
+
+    @translating
+    async def count(self, user_id: str | None, identity_id: str | None) -> int:
+        """Return how many identities :meth:`walk` yields."""
+        return await self._identities.count_documents(_some(user_id, identity_id))
+
+    @translating
+    async def _page(self, where: Document) -> Sequence[Document]:
+        found = self._identities.find(where, _WITHOUT_CREDENTIALS).sort("_id", ASCENDING).limit(_PAGE)
+        return await found.to_list(_PAGE)
+
+    @translating
+    async def backlog(self, now: datetime, most: int) -> tuple[int, UserIdentity | None]:
+        """Return how many checks are due, counted up to ``most``, and the identity that has waited longest."""
+        due = {"check_at": {"$lte": now}}
+        count = await self._identities.count_documents(due, limit=most)
+        document = await self._identities.find_one(due, _WITHOUT_CREDENTIALS, sort=[("check_at", ASCENDING)])
+        return count, _from_document(document) if document else None
 
 
 def _one(user_id: str, identity_id: str) -> Document:
     return {"_id": identity_id, "user_id": user_id, "status": _LIVING}
 
 
-def _unchanged(identity: UserIdentity, *, exactly: bool) -> Document:
+def _unchanged(identity: UserIdentity, *, exactly: bool = False) -> Document:
     """Return what finds the identity if no client, and ``exactly`` no worker, has changed it since it was read.
 
     Whatever a worker writes comes with a new ``last_check``.
@@ -144,13 +231,23 @@ def _unchanged(identity: UserIdentity, *, exactly: bool) -> Document:
     return where | {"last_check": identity.last_check} if exactly else where
 
 
-def _infos_update(changes: Mapping[str, str | None]) -> Document:
-    """Return the update that sets keys of ``infos``, or removes them where the value is None."""
-    values = _escaped(changes)
-    update: Document = {"$set": {f"infos.{key}": value for key, value in values.items() if value is not None}}
-    if removed := {f"infos.{key}": "" for key, value in values.items() if value is None}:
+def _update(before: UserIdentity, after: UserIdentity) -> Document:
+    """Return the update of status, time of the next check and those keys of ``infos`` that differ."""
+    changed = {k for k in {**before.infos, **after.infos} if before.infos.get(k) != after.infos.get(k)}
+    infos = _escaped({key: after.infos.get(key) for key in changed})
+    values: Document = {f"infos.{key}": value for key, value in infos.items()}
+    if before.check_at != after.check_at:  # else it may have moved on meanwhile
+        values["check_at"] = after.check_at
+    update: Document = {"$set": {key: value for key, value in values.items() if value is not None}}
+    update["$set"] |= {"status": after.status.value, "refusals": after.refusals, "host": after.host}
+    if removed := {key: "" for key, value in values.items() if value is None}:
         update["$unset"] = removed
     return update
+
+
+def _some(user_id: str | None, identity_id: str | None) -> Document:
+    named = {"user_id": user_id, "_id": identity_id}
+    return {"status": _LIVING} | {key: value for key, value in named.items() if value is not None}
 
 
 def _found(document: Mapping[str, Any] | None) -> UserIdentity:
@@ -171,6 +268,9 @@ def _to_document(identity: UserIdentity) -> Document:
         "infos": _escaped(identity.infos),
         "last_check": identity.last_check,
         "version": identity.version,
+        "refusals": identity.refusals,
+        "host": identity.host,
+        **({"check_at": identity.check_at} if identity.check_at else {}),
     }
 
 
@@ -186,6 +286,8 @@ def _from_document(document: Mapping[str, Any]) -> UserIdentity:
         infos=_unescaped(document["infos"]),
         last_check=document["last_check"],
         version=document["version"],
+        check_at=document.get("check_at"),
+        refusals=document["refusals"],
     )
 
 

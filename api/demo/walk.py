@@ -16,7 +16,8 @@ import orjson
 
 from api import log
 from api.demo.provider import Account, Provider
-from api.main import running, until_signal
+from api.main import running
+from api.process import until_signal
 from gateway import config as configuration
 from gateway.config import Config
 from gateway.connect import NewRemote
@@ -102,9 +103,9 @@ async def demonstration(port: int) -> AsyncIterator[Demo]:
             settings = _configuration(Path(directory), port, provider)
             log.configure(settings.log)
             async with running(settings) as (gateway, url):
-                user = await gateway.accounts.register(_USERNAME, _PASSWORD, "Demo user", None)
-                _, tokens = await gateway.accounts.sign_in(_USERNAME, _PASSWORD, source="")
-                identity = await gateway.connect.add_remote(user.user_id, _remote(provider))
+                user = await gateway.core.accounts.register(_USERNAME, _PASSWORD, "Demo user", None)
+                _, tokens = await gateway.core.accounts.sign_in(_USERNAME, _PASSWORD, source="")
+                identity = await gateway.core.connect.add_remote(user.user_id, _remote(provider))
                 yield Demo(url, provider, user.user_id, tokens.access_token, identity.identity_id)
 
 

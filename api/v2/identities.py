@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, validate
 
-from api.answers import CreatedRemoteSchema, LocalsSchema, RemotesSchema, UserIdentitySchema
-from api.fields import HeaderText, PageSchema, StrictSchema, StringMap, page_arguments
+from api.answers import ChecksSchema, CreatedRemoteSchema, LocalsSchema, RemotesSchema, UserIdentitySchema
+from api.fields import HeaderText, PageSchema, StrictSchema, StringMap, Timestamp, page_arguments
 from api.routing import Answer, Call, Operation
 from gateway.check import Checks
 from gateway.connect import Connect, NewRemote
 from gateway.errors import CheckFailed, Conflict, Forbidden, Stale
+from gateway.health import PastCheck
 from gateway.identity import (
     AUTHTYPES,
     DEFAULT_POLL_INTERVAL,
@@ -135,6 +136,12 @@ class RemotesQuery(PageSchema):
     protocol = fields.String(validate=validate.OneOf(PROTOCOLS))
 
 
+class ChecksQuery(PageSchema):
+    """Which checks."""
+
+    since = Timestamp()
+
+
 class IdentityRoutes:
     """``/api/v2/identities`` and its second path ``/api/v2/remotes``."""
 
@@ -144,6 +151,7 @@ class IdentityRoutes:
 
     def operations(self) -> Sequence[Operation]:
         """Return the operations on identities."""
+        one_local = f"{_LOCALS}/{{identity_id}}"
         one_remote = [f"{path}/{{identity_id}}" for path in _REMOTES]
         return [
             Operation(
@@ -156,7 +164,7 @@ class IdentityRoutes:
             ),
             Operation(
                 verb="GET",
-                paths=[f"{_LOCALS}/{{identity_id}}"],
+                paths=[one_local],
                 handler=self._get_local,
                 summary="One local identity",
                 answers={200: UserIdentitySchema},
@@ -213,9 +221,28 @@ class IdentityRoutes:
                 summary="Check the account now",
                 body=ActionsSchema,
                 answers={200: UserIdentitySchema},
+                refusals=[Conflict],
                 exists=self._remote,
             ),
+            self._history([one_local], self._local),
+            self._history(one_remote, self._remote),
         ]
+
+    def _history(self, paths: Sequence[str], identity: Callable[[Call], Awaitable[UserIdentity]]) -> Operation:
+        async def history(call: Call) -> Answer:
+            page = Page(**page_arguments(call.query))
+            total, checks = await self._checks.list(await identity(call), call.query.get("since"), page)
+            return Answer({"total": total, "checks": [check_json(each) for each in checks]})
+
+        return Operation(
+            verb="GET",
+            paths=[f"{path}/checks" for path in paths],
+            handler=history,
+            summary="How the checks of the last 30 days ended, newest first",
+            query=ChecksQuery,
+            answers={200: ChecksSchema},
+            exists=identity,
+        )
 
     async def _list_locals(self, call: Call) -> Answer:
         page = Page(**page_arguments(call.query))
@@ -228,9 +255,11 @@ class IdentityRoutes:
         total, identities = await self._connect.list(call.user_id, IdentityType.REMOTE, filters, page)
         return Answer({"total": total, "remote_identities": [identity_json(each) for each in identities]})
 
+    async def _local(self, call: Call) -> UserIdentity:
+        return await self._connect.get(call.user_id, call.path["identity_id"], IdentityType.LOCAL)
+
     async def _get_local(self, call: Call) -> Answer:
-        identity = await self._connect.get(call.user_id, call.path["identity_id"], IdentityType.LOCAL)
-        return Answer(identity_json(identity))
+        return Answer(identity_json(await self._local(call)))
 
     async def _remote(self, call: Call) -> UserIdentity:
         return await self._connect.get(call.user_id, call.path["identity_id"], IdentityType.REMOTE)
@@ -265,7 +294,8 @@ class IdentityRoutes:
         return Answer(status=204)
 
     async def _act(self, call: Call) -> Answer:
-        return Answer(identity_json(await self._checks.check(await self._remote(call))))
+        identity = await self._remote(call)
+        return Answer(identity_json(await self._checks.check(identity.user_id, identity.identity_id)))
 
 
 def identity_json(identity: UserIdentity) -> dict[str, Any]:
@@ -281,3 +311,8 @@ def identity_json(identity: UserIdentity) -> dict[str, Any]:
         "infos": dict(identity.infos),
         "last_check": rfc3339(identity.last_check) if identity.last_check else None,
     }
+
+
+def check_json(check: PastCheck) -> dict[str, Any]:
+    """Return a check of the past as clients see it."""
+    return {"at": rfc3339(check.at), "ok": check.ok, "ms": check.ms, "server": check.server, "error": check.error}

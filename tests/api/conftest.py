@@ -40,10 +40,11 @@ def settings(
             "allow_plaintext": True,
         },
         "delivery": {"poll_s": 0.05},
+        "checks": {"poll_s": 60},  # no test is so long: what checks by itself asks for it
     }
     for mark in request.node.iter_markers("configured"):
         for section, values in mark.kwargs.items():
-            document[section] |= values
+            document[section] = document.get(section, {}) | values
     return document
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from api.demo.provider import Provider
+from storage.mongo import Mongo
 from tests.client import Client
 
 
@@ -38,3 +41,17 @@ async def test_console(api: Client) -> None:
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     assert b"http" not in page.content.replace(b"http-equiv", b"")
     assert (await api.get("/console.css")).headers["Content-Type"] == "text/css; charset=utf-8"
+
+
+async def test_backlog(user: Client, mongo: Mongo) -> None:
+    """What waits for a check is counted; what has waited for twice its interval makes the process not ready."""
+    waiting = {"$set": {"check_at": datetime.now(UTC) - timedelta(minutes=20)}}
+    await mongo.collection("identities").update_many({}, waiting)
+    assert (await user.get("/readyz")).status == 200
+    counted = (await user.get("/metrics")).content.decode()
+    assert "gateway_checks_due 1.0" in counted
+    assert "gateway_checks_oldest_due_seconds 120" in counted
+    waiting = {"$set": {"check_at": datetime.now(UTC) - timedelta(minutes=40)}}
+    await mongo.collection("identities").update_many({}, waiting)
+    reply = await user.get("/readyz")
+    assert (reply.status, "has been due for 40 minutes" in reply.json["detail"]) == (503, True)

@@ -10,6 +10,7 @@ import pytest
 from api.demo.provider import Provider
 from gateway.erase import AGAIN_AFTER, Erase
 from gateway.ports import system_clock
+from storage.checks import CHECKS, OWNER
 from storage.erasures import MongoErasures
 from storage.mongo import Mongo
 from tests.client import PASSWORD, Client
@@ -280,6 +281,6 @@ async def everything(mongo: Mongo) -> str:
 
 async def erase_what_is_due(mongo: Mongo) -> None:
     """Do what the worker does when the time has come."""
-    erasures = MongoErasures(mongo, ["identities", "messages", "raws"])
+    erasures = MongoErasures(mongo, dict.fromkeys(["identities", "messages", "raws"], "user_id") | {CHECKS: OWNER})
     for erasure in await erasures.claim("test", system_clock() + AGAIN_AFTER, timedelta(seconds=60), 5):
         await Erase(erasures).run("test", erasure)

@@ -19,7 +19,7 @@ LEASE = timedelta(seconds=60)
 async def store(mongo: Mongo) -> MongoErasures:
     """The store under test, with one erasure that is due."""
     await mongo.ensure_indexes(erasures.INDEXES)
-    store = MongoErasures(mongo, ["identities", "messages"])
+    store = MongoErasures(mongo, {"identities": "user_id", "messages": "user_id"})
 
     async def note(session: Session) -> None:
         await store.insert("someone", NOW, session)

@@ -22,7 +22,7 @@ from pymongo.errors import (
     ServerSelectionTimeoutError,
 )
 
-from api.main import INDEXES
+from api.stores import INDEXES
 from gateway.errors import StartError, Unavailable
 from gateway.ports import Page
 from storage.embedded import EmbeddedMongod

@@ -48,7 +48,7 @@ async def stores(mongo: Mongo, tmp_path: Path) -> Stores:
     await vault.open()
     stored = MongoIdentities(mongo, vault, system_clock)
     stored_tokens = MongoTokens(mongo)
-    stored_erasures = MongoErasures(mongo, ["identities"])
+    stored_erasures = MongoErasures(mongo, {})
     return Stores(MongoUsers(mongo, stored, stored_tokens, stored_erasures), stored, stored_tokens, stored_erasures)
 
 
@@ -123,7 +123,7 @@ class Dying(MongoIdentities):
 async def main(uri, database):
     mongo = Mongo(uri, database)
     identities = Dying(mongo, Vault(mongo, Path("unused")), system_clock)
-    users = MongoUsers(mongo, identities, MongoTokens(mongo), MongoErasures(mongo, []))
+    users = MongoUsers(mongo, identities, MongoTokens(mongo), MongoErasures(mongo, {}))
     user, identity = someone()
     await users.add(user, "hash", identity)
 

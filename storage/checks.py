@@ -1,0 +1,80 @@
+"""The history of checks: a time series, from which the database removes what is older than 30 days.
+
+A time series takes deletions by its meta field alone, and no part in transactions (MongoDB 6.0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from pymongo import ASCENDING, DESCENDING
+from pymongo.errors import CollectionInvalid, PyMongoError
+
+from gateway.errors import StartError
+from gateway.health import Finding, PastCheck
+from gateway.identity import UserIdentity
+from gateway.ports import Page
+from storage.mongo import Document, Mongo, page_of, translating
+
+CHECKS = "checks"
+OWNER = "of.user_id"
+"""What finds a user's checks."""
+_KEPT_S = 30 * 24 * 3600
+
+
+class MongoHistory:
+    """The core's History."""
+
+    def __init__(self, mongo: Mongo) -> None:
+        self._mongo = mongo
+        self.operation_s = mongo.operation_s
+        self._checks = mongo.collection(CHECKS)
+
+    async def prepare(self) -> None:
+        """Make the collection and its index, where they are not there yet. Raises StartError."""
+        try:
+            await self._mongo.database.create_collection(
+                CHECKS,
+                timeseries={"timeField": "at", "metaField": "of", "granularity": "minutes"},
+                expireAfterSeconds=_KEPT_S,
+            )
+        except CollectionInvalid:
+            pass  # it is there
+        except PyMongoError as error:
+            raise StartError("The collection of checks cannot be made.") from error
+        await self._checks.create_index([("of.identity_id", ASCENDING), ("at", DESCENDING)])
+
+    @translating
+    async def add(self, identity: UserIdentity, finding: Finding) -> None:
+        """Note how a check ended."""
+        await self._checks.insert_one(
+            {
+                "at": finding.at,
+                "of": {"user_id": identity.user_id, "identity_id": identity.identity_id},
+                "ok": not finding.failures,
+                "ms": finding.ms,
+                "server": min(finding.failures, default=None),
+                "error": finding.error,
+            }
+        )
+
+    @translating
+    async def list(
+        self, user_id: str, identity_id: str, since: datetime | None, page: Page
+    ) -> tuple[int, Sequence[PastCheck]]:
+        """Return how many checks there were since then and a page of them, newest first."""
+        where: Document = {"of.identity_id": identity_id, OWNER: user_id}
+        if since is not None:
+            where["at"] = {"$gte": since}
+        total, documents = await page_of(self._checks, where, [("at", DESCENDING)], page)
+        return total, [_from_document(document) for document in documents]
+
+    @translating
+    async def forget(self, identity: UserIdentity) -> None:
+        """Remove what was noted of an identity."""
+        await self._checks.delete_many({"of.user_id": identity.user_id, "of.identity_id": identity.identity_id})
+
+
+def _from_document(document: Document) -> PastCheck:
+    return PastCheck(document["at"], document["ok"], document["ms"], document["server"], document["error"])

@@ -1,0 +1,159 @@
+"""The store of identities: whose check is due, and what a check may change."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from gateway.identity import Credentials, IdentityStatus, IdentityType, UserIdentity
+from storage import identities, secrets
+from storage.identities import MongoIdentities
+from storage.mongo import Mongo
+from storage.secrets import Vault
+
+NOW = datetime(2026, 7, 20, tzinfo=UTC)
+LEASE = timedelta(seconds=60)
+NONE = Credentials({})
+
+
+@pytest.fixture
+async def store(mongo: Mongo, tmp_path: Path) -> MongoIdentities:
+    """The store under test."""
+    await mongo.ensure_indexes(identities.INDEXES | secrets.INDEXES)
+    vault = Vault(mongo, tmp_path / "key")
+    await vault.open()
+    return MongoIdentities(mongo, vault, lambda: NOW)
+
+
+def identity(name: str = "me", host: str = "mail.example", check_at: datetime | None = NOW) -> UserIdentity:
+    """Return an identity whose servers are at that host."""
+    return UserIdentity(
+        identity_id=str(uuid4()),
+        user_id="u",
+        type=IdentityType.REMOTE,
+        protocol="smtp",
+        identifier=f"{name}@example.org",
+        display_name=name,
+        status=IdentityStatus.ACTIVE,
+        infos={"outserver": host},
+        last_check=None,
+        check_at=check_at,
+    )
+
+
+def unlimited(_: str) -> int:
+    """Every host has room."""
+    return 1000
+
+
+async def add(store: MongoIdentities, *several: UserIdentity) -> None:
+    """Store identities."""
+    for each in several:
+        await store.add(each, NONE)
+
+
+async def test_claim(store: MongoIdentities) -> None:
+    """What is due is claimed, longest due first, and belongs to its owner until the lease ends."""
+    early, due = identity("early", check_at=NOW - LEASE), identity("due")
+    await add(store, identity("later", check_at=NOW + LEASE), due, early, identity("never", check_at=None))
+    assert [each.identifier for each in await store.claim("o", NOW, LEASE, 1, unlimited)] == ["early@example.org"]
+    assert [each.identifier for each in await store.claim("p", NOW, LEASE, 9, unlimited)] == ["due@example.org"]
+    assert await store.claim("q", NOW, LEASE, 9, unlimited) == []
+    assert len(await store.claim("q", NOW + LEASE, LEASE, 9, unlimited)) == 3
+
+
+async def test_claims_share_the_work(store: MongoIdentities) -> None:
+    """Of many claims at once each identity goes to one."""
+    await add(store, *(identity(f"n{n}") for n in range(20)))
+    claims = await asyncio.gather(*(store.claim(f"o{n}", NOW, LEASE, 20, unlimited) for n in range(5)))
+    claimed = [each.identity_id for claim in claims for each in claim]
+    assert len(claimed) == len(set(claimed)) == 20
+
+
+async def test_room(store: MongoIdentities) -> None:
+    """Of a host no more are claimed than it has room for, and those of others behind it are."""
+    slow = [identity(f"s{n}", "slow.example", NOW - LEASE) for n in range(10)]
+    await add(store, *slow, *(identity(f"q{n}", "quick.example") for n in range(3)))
+    room = {"slow.example": 2, "quick.example": 5}
+    claimed = await store.claim("o", NOW, LEASE, 5, lambda host: room[host])
+    assert sorted(each.host for each in claimed) == ["quick.example"] * 3 + ["slow.example"] * 2
+    assert await store.claim("o", NOW, LEASE, 5, lambda _: 0) == []
+
+
+async def test_renew(store: MongoIdentities) -> None:
+    """Who holds a lease can extend it, or end it; who does not cannot."""
+    await add(store, identity())
+    (held,) = await store.claim("o", NOW, LEASE, 1, unlimited)
+    await store.renew([("other", held)], NOW)
+    assert await store.claim("p", NOW, LEASE, 1, unlimited) == []
+    await store.renew([("o", held)], NOW + 3 * LEASE)
+    assert await store.claim("p", NOW + 2 * LEASE, LEASE, 1, unlimited) == []
+    await store.renew([("o", held)], NOW)
+    assert len(await store.claim("p", NOW, LEASE, 1, unlimited)) == 1
+
+
+async def test_record_check(store: MongoIdentities) -> None:
+    """A check is recorded on the identity that was checked, and ends the lease."""
+    await add(store, identity())
+    (held,) = await store.claim("o", NOW, LEASE, 1, unlimited)
+    infos = {**held.infos, "unseen": "3"}
+    checked = replace(held, infos=infos, last_check=NOW, check_at=NOW + 5 * LEASE, refusals=1)
+    assert await store.record_check(held, checked)
+    assert await store.get("u", held.identity_id) == checked
+    await store.renew([("o", held)], NOW)
+    assert await store.claim("p", NOW, LEASE, 1, unlimited) == []
+
+
+async def test_client_wins(store: MongoIdentities) -> None:
+    """What a client changes during a check makes its outcome void; the other way round nothing is lost."""
+    await add(store, identity())
+    (held,) = await store.claim("o", NOW, LEASE, 1, unlimited)
+    assert await store.change(held, replace(held, display_name="New", check_at=NOW), None, exactly=False)
+    given_up = replace(held, status=IdentityStatus.INACTIVE, last_check=NOW, check_at=None)
+    assert not await store.record_check(held, given_up)
+    after = await store.get("u", held.identity_id)
+    assert (after.display_name, after.status, after.check_at) == ("New", IdentityStatus.ACTIVE, NOW)
+    assert await store.record_check(after, replace(after, last_check=NOW, check_at=NOW + LEASE))
+    assert await store.change(after, replace(after, display_name="Newer"), None, exactly=False)
+    last = await store.get("u", held.identity_id)
+    assert (last.display_name, last.last_check, last.check_at) == ("Newer", NOW, NOW + LEASE)
+
+
+async def test_given_up_is_a_change(store: MongoIdentities) -> None:
+    """A client that has not seen that the checks gave an identity up does not overrule that unknowingly."""
+    await add(store, identity())
+    seen = (await store.claim("o", NOW, LEASE, 1, unlimited))[0]
+    assert await store.record_check(seen, replace(seen, status=IdentityStatus.INACTIVE, check_at=None))
+    assert not await store.change(seen, replace(seen, display_name="New"), None, exactly=False)
+
+
+async def test_check_now(store: MongoIdentities) -> None:
+    """What is checked at some time can be put up for a check at once; what is not checked at all cannot."""
+    later, never = identity("later", check_at=NOW + LEASE), identity("never", check_at=None)
+    await add(store, later, never)
+    for each in (later, never):
+        await store.check_now(each, NOW)
+    assert [each.identifier for each in await store.claim("o", NOW, LEASE, 9, unlimited)] == ["later@example.org"]
+
+
+async def test_backlog(store: MongoIdentities) -> None:
+    """What is due is counted, up to a bound, with what has waited longest."""
+    assert await store.backlog(NOW, 10) == (0, None)
+    await add(store, identity("a", check_at=NOW - LEASE), identity("b"), identity("c", check_at=NOW + LEASE))
+    count, oldest = await store.backlog(NOW, 10)
+    assert (count, oldest and oldest.identifier) == (2, "a@example.org")
+    assert (await store.backlog(NOW, 1))[0] == 1
+
+
+async def test_claims_use_the_index(store: MongoIdentities, mongo: Mongo) -> None:
+    """Finding what is due reads the due ones and no others, however many identities there are."""
+    await add(store, *(identity(f"n{n}", check_at=NOW + LEASE) for n in range(50)), identity("due"))
+    due = {"check_at": {"$lte": NOW}, "host": {"$nin": ["slow.example"]}, "_id": {"$nin": []}}
+    command = {"find": "identities", "filter": due, "sort": {"check_at": 1}, "limit": 10}
+    plan = await mongo.database.command("explain", command, verbosity="executionStats")
+    assert plan["executionStats"]["totalDocsExamined"] == 1
