@@ -1,16 +1,17 @@
 """IMAP (RFC 3501, RFC 9051): look at a mailbox, file sent copies.
 
 1. Connect through the guard; 2. TLS from the first byte or by STARTTLS, never silently without; 3. sign in; 4. look
-at INBOX and for the Sent folder, or append to it; 5. LOGOUT.
+at INBOX and for the Sent folder, or into it, and append to it what is not there; 5. LOGOUT.
 """
 
 from __future__ import annotations
 
 import asyncio
+import imaplib
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from aioimaplib import AioImapException, Response
 from aioimaplib.aioimaplib import quoted
@@ -21,10 +22,12 @@ from protocols import sasl
 from protocols.folder import Folder, find_sent, parse_list, parse_prefix
 from protocols.imap_client import ImapClient, status_in, texts
 from protocols.network import Network, explain
+from protocols.providers import files_sent
 from protocols.replies import printable, sign_in_advice
 
 # Response codes that speak of the server's trouble, not of the command or the password (RFC 5530 §3).
 _TEMPORARY = ("UNAVAILABLE", "INUSE", "SERVERBUG", "LIMIT")
+_NUMBERS = re.compile(rb" *[0-9]+( [0-9]+)* *")  # RFC 3501 §7.2.5
 _CODE = re.compile(r"\[([A-Z0-9-]+)[^\]]*\]", re.IGNORECASE)
 
 
@@ -45,16 +48,29 @@ class ImapAdapter:
                 found["sentfolder"] = folder.shown
             return found
 
-    async def file_sent(self, endpoint: Endpoint, raw: bytes, at: datetime) -> str:
-        r"""Append a copy, flagged ``\Seen``, to the Sent folder; return its name. Raises RemoteError."""
+    async def file_sent(self, endpoint: Endpoint, message_id: str, raw: bytes, at: datetime) -> str | None:
+        r"""Append a copy, flagged ``\Seen``, to the Sent folder, unless it has that Message-ID; return its name.
+
+        None where the provider files by itself. Raises RemoteError.
+        """
         async with self._session(endpoint) as client:
-            folder = await _sent_folder(client, endpoint) or await _make_sent(client, endpoint)
-            response = await client.append(folder.name, raw, at)
-            if _code(response) == "TRYCREATE":  # RFC 3501 §6.3.11: it was listed, and has gone or never was
-                await _create(client, endpoint, folder)
-                response = await client.append(folder.name, raw, at)
-            _ok(response, endpoint, f"APPEND to {folder.shown}")
+            if _files_itself(client, endpoint):
+                return None
+            folder = await _sent_folder(client, endpoint)
+            if folder is None:
+                folder = await _make_sent(client, endpoint)
+            elif await _holds(client, endpoint, folder, message_id, at):
+                return folder.shown
+            await _append(client, endpoint, folder, raw, at)
             return folder.shown
+
+    async def has_sent(self, endpoint: Endpoint, message_id: str, at: datetime) -> bool:
+        """True when a provider that files by itself has that Message-ID in Sent. Raises RemoteError."""
+        async with self._session(endpoint) as client:
+            if not _files_itself(client, endpoint):
+                return False
+            folder = await _sent_folder(client, endpoint)
+            return folder is not None and await _holds(client, endpoint, folder, message_id, at)
 
     @asynccontextmanager
     async def _session(self, endpoint: Endpoint) -> AsyncIterator[ImapClient]:
@@ -173,6 +189,33 @@ async def _create(client: ImapClient, endpoint: Endpoint, folder: Folder) -> Non
     if _code(response) != "ALREADYEXISTS":  # RFC 5530 §3: another copy was filed in the meantime
         _ok(response, endpoint, f"CREATE of {folder.shown}")
     await client.execute("SUBSCRIBE", quoted(folder.name))  # most clients show subscribed folders only
+
+
+def _files_itself(client: ImapClient, endpoint: Endpoint) -> bool:
+    """True for a provider that puts what is sent through it into Sent: Gmail, by its extension, and some hosts."""
+    return client.can("X-GM-EXT-1") or files_sent(endpoint.host)
+
+
+async def _holds(client: ImapClient, endpoint: Endpoint, folder: Folder, message_id: str, at: datetime) -> bool:
+    """True when the folder has that Message-ID, since the day before ``at``: an old Sent folder is long to search.
+
+    A day before, because SINCE disregards time and zone (RFC 3501 §6.4.4). A refusal tells nothing: False.
+    """
+    response = await client.examine(folder.name)
+    if response.result == "OK":
+        since = imaplib.Time2Internaldate(at - timedelta(days=1))[1:12]
+        response = await client.execute("SEARCH", "SINCE", since, "HEADER", "Message-ID", quoted(f"<{message_id}>"))
+    if _is_temporary(response):
+        _ok(response, endpoint, f"a look into {folder.shown}")
+    return response.result == "OK" and any(map(_NUMBERS.fullmatch, texts(response)[:-1]))
+
+
+async def _append(client: ImapClient, endpoint: Endpoint, folder: Folder, raw: bytes, at: datetime) -> None:
+    response = await client.append(folder.name, raw, at)
+    if _code(response) == "TRYCREATE":  # RFC 3501 §6.3.11: it was listed, and has gone or never was
+        await _create(client, endpoint, folder)
+        response = await client.append(folder.name, raw, at)
+    _ok(response, endpoint, f"APPEND to {folder.shown}")
 
 
 # -- responses ---------------------------------------------------------------------------------------------------

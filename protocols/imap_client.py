@@ -21,7 +21,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from aioimaplib import Command, IMAP4ClientProtocol, Response
-from aioimaplib.aioimaplib import AUTH, NONAUTH, quoted
+from aioimaplib.aioimaplib import AUTH, NONAUTH, SELECTED, quoted
 
 Result = TypeVar("Result")
 
@@ -112,6 +112,13 @@ class ImapClient:
     async def execute(self, name: str, *arguments: str) -> Response:
         """Send a command and return its response."""
         return await self._run(self._protocol.execute(Command(name, self._protocol.new_tag(), *arguments)))
+
+    async def examine(self, mailbox: str) -> Response:
+        """Open a mailbox to look into it and change nothing (RFC 3501 §6.3.2)."""
+        response = await self.execute("EXAMINE", quoted(mailbox))
+        if response.result == "OK":
+            self._protocol.state = SELECTED
+        return response
 
     async def append(self, mailbox: str, raw: bytes, at: datetime) -> Response:
         r"""Store a message, flagged ``\Seen``, with its date (RFC 3501 §6.3.11)."""

@@ -20,6 +20,7 @@ class Provider:
 
     ``domains``: of its own mailboxes. ``mx``: the ends of the names of hosts that take the mail of its customers'
     domains. ``sign_in``: password, app-password or oauth2. ``username``: the address, or its local part.
+    ``files_sent``: the ends of the names of IMAP hosts where what is sent through the provider is in Sent at once.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Provider:
     mx: Sequence[str] = ()
     sign_in: str = "password"
     username: str = "address"
+    files_sent: Sequence[str] = ()
 
     def server(self, direction: str) -> Endpoint:
         """Return the server for ``in`` or ``out``; the TLS mode follows from the port. Raises Invalid."""
@@ -79,3 +81,9 @@ def by_exchangers(hosts: Sequence[str]) -> Provider | None:
         (each for host in hosts for each in known() for suffix in each.mx if f".{host}".endswith(f".{suffix}")),
         None,
     )
+
+
+def files_sent(imap_host: str) -> bool:
+    """True when what is sent through the provider of that IMAP host is put into its Sent folder by the provider."""
+    host = f".{imap_host.lower()}"
+    return any(host.endswith(f".{suffix}") for each in known() for suffix in each.files_sent)

@@ -1,7 +1,8 @@
 """A private Dovecot: a real IMAP server of the kind that most providers run.
 
 It has every user, with one password; a user's folders come into being with the first sign-in. Its Sent folder is
-called Ausgang, and only its special use (RFC 6154) tells what it is.
+called Ausgang, and only its special use (RFC 6154) tells what it is. For an MTA it checks passwords, and takes mail
+by LMTP (RFC 2033).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import trustme
 
 _PATIENCE_S = 20.0
 _NOBODY = 65534
+_LMTP = Path("/usr/lib/dovecot/lmtp")
 _PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
 # Started as root Dovecot insists on its own users for its inner processes; started as anybody else it has but one.
@@ -29,7 +31,7 @@ _CONFIGURATION = """
 base_dir = {directory}/run
 state_dir = {directory}/state
 log_path = {directory}/log
-protocols = imap
+protocols = imap {lmtp}
 listen = 127.0.0.1, 127.0.0.2
 ssl = required
 ssl_cert = <{directory}/certificate.pem
@@ -43,7 +45,7 @@ passdb {{
 }}
 userdb {{
   driver = static
-  args = uid={uid} gid={gid} home={directory}/mail/%u
+  args = uid={uid} gid={gid} home={directory}/mail/%u allow_all_users=yes
 }}
 mail_location = maildir:~/Maildir
 mail_max_userip_connections = 100
@@ -78,7 +80,23 @@ service anvil {{
 service stats {{
   {anywhere}
 }}
+{for_an_mta}
 {users}
+"""
+_FOR_AN_MTA = """
+postmaster_address = postmaster@localhost
+service lmtp {{
+  inet_listener lmtp {{
+    address = 127.0.0.1
+    port = {lmtp_port}
+  }}
+}}
+service auth {{
+  inet_listener {{
+    address = 127.0.0.1
+    port = {auth_port}
+  }}
+}}
 """
 _USERS = """
 default_internal_user = {user}
@@ -88,7 +106,10 @@ default_login_user = {user}
 
 
 class Dovecot:
-    """Runs inside a ``with`` block. ``port`` wants STARTTLS before a sign-in, ``tls_port`` is TLS throughout."""
+    """Runs inside a ``with`` block. ``port`` wants STARTTLS before a sign-in, ``tls_port`` is TLS throughout.
+
+    ``for_an_mta``: and it serves one, at ``lmtp_port`` and ``auth_port``.
+    """
 
     host = "127.0.0.1"
     other_host = "127.0.0.2"
@@ -96,14 +117,15 @@ class Dovecot:
     password = "dovecot-pässwort"
     sent = "Ausgang"
 
-    def __init__(self, authority: trustme.CA) -> None:
-        self.port, self.tls_port = _free_ports(2)
+    def __init__(self, authority: trustme.CA, *, for_an_mta: bool = False) -> None:
+        self.port, self.tls_port, self.lmtp_port, self.auth_port = free_ports(4)
         self._authority = authority
+        self._for_an_mta = for_an_mta
 
     @staticmethod
-    def is_installed() -> bool:
-        """True when there is a Dovecot to run."""
-        return shutil.which("dovecot", path=_PATH) is not None
+    def is_installed(*, for_an_mta: bool = False) -> bool:
+        """True when there is a Dovecot to run, with LMTP where that is wanted."""
+        return shutil.which("dovecot", path=_PATH) is not None and (not for_an_mta or _LMTP.exists())
 
     def __enter__(self) -> Self:
         # Not below pytest's directory, which is closed to the user that Dovecot's mail processes run as.
@@ -144,6 +166,8 @@ class Dovecot:
             gid=_NOBODY if root else os.getegid(),
             port=self.port,
             tls_port=self.tls_port,
+            lmtp="lmtp" if self._for_an_mta else "",
+            for_an_mta=_FOR_AN_MTA.format(**vars(self)) if self._for_an_mta else "",
             anywhere="" if root else "chroot =",
             users="" if root else _USERS.format(**_me()),
         )
@@ -172,8 +196,8 @@ def _me() -> dict[str, str]:
     return {"user": pwd.getpwuid(os.geteuid()).pw_name, "group": grp.getgrgid(os.getegid()).gr_name}
 
 
-def _free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now; Dovecot can choose none itself."""
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on now, for servers that can choose none themselves."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:

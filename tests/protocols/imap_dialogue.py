@@ -20,8 +20,10 @@ from tests.protocols.scripted import (
     start_tls,
 )
 
+MESSAGE_ID = "c0ffee@elsewhere.example"
 MESSAGE = (
-    b"From: me@elsewhere.example\r\nBcc: hidden@elsewhere.example\r\nSubject: "
+    b"From: me@elsewhere.example\r\nBcc: hidden@elsewhere.example\r\n"
+    b"Message-ID: <c0ffee@elsewhere.example>\r\nSubject: "
     + b"a long line that nobody may fold " * 4
     + b"\r\n\r\nf\xc3\xbcr {12}\r\n* BYE\r\n.\r\n \r\n"
 )
@@ -33,10 +35,16 @@ _BOUND_S = 20.0  # far above what any of these calls may take
 
 async def file_sent(
     reach: Reach, endpoint: Endpoint, raw: bytes = MESSAGE, timeout_s: float = 5.0, **changes: Any
-) -> str:
+) -> str | None:
     adapter = ImapAdapter(reach(endpoint.port, command_timeout_s=timeout_s, **changes))
     async with asyncio.timeout(_BOUND_S):
-        return await adapter.file_sent(endpoint, raw, DATE)
+        return await adapter.file_sent(endpoint, MESSAGE_ID, raw, DATE)
+
+
+async def has_sent(reach: Reach, endpoint: Endpoint, message_id: str | None = None) -> bool:
+    adapter = ImapAdapter(reach(endpoint.port))
+    async with asyncio.timeout(_BOUND_S):
+        return await adapter.has_sent(endpoint, message_id or MESSAGE_ID, DATE)
 
 
 async def probe(reach: Reach, endpoint: Endpoint, timeout_s: float = 5.0, **changes: Any) -> Mapping[str, str]:
@@ -59,6 +67,11 @@ SESSION: dict[str, Sequence[Step]] = {
         say("{tag} OK [CAPABILITY IMAP4rev1 UIDPLUS] welcome"),
     ],
     "LIST": [hear(r'LIST "" "\*"$'), say(r'* LIST (\Sent) "/" "Ausgang"', "{tag} OK done")],
+    "EXAMINE": [hear('EXAMINE "Ausgang"$'), say("* 1 EXISTS", "{tag} OK [READ-ONLY] done")],
+    "SEARCH": [
+        hear('SEARCH SINCE 06-Mar-2026 HEADER Message-ID "<c0ffee@elsewhere.example>"$'),
+        say("* SEARCH", "{tag} OK done"),
+    ],
     "APPEND": [hear(r'APPEND "Ausgang" \(\\Seen\) "07-Mar-2026 08:09:10 -0500" \{[0-9]+\}$'), say("+ go ahead")],
     "end of APPEND": [hear_literal, say("{tag} OK [APPENDUID 1 2] done")],
     "LOGOUT": [hear("LOGOUT$"), say("* BYE bye", "{tag} OK done")],
@@ -85,6 +98,15 @@ def filing(*steps: Step) -> list[Step]:
 
 def listed(*lines: str) -> list[Step]:
     return [hear("LIST"), say(*(f"* LIST {line}" for line in lines), "{tag} OK done")]
+
+
+def looked(name: str, found: str = "") -> list[Step]:
+    """Return the steps in which a folder is searched for the message."""
+    return [
+        *done(f'EXAMINE "{name}"$', "OK [READ-ONLY] done"),
+        hear("SEARCH "),
+        say(f"* SEARCH{found}", "{tag} OK done"),
+    ]
 
 
 def appended(name: str, reply: str = "OK done") -> list[Step]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from gateway.delivery import Reply
 from gateway.identity import Endpoint, SignIn
@@ -42,9 +43,18 @@ async def submit(
     data: bytes = MESSAGE,
     timeout_s: float = 5.0,
 ) -> dict[str, Reply]:
-    adapter = SmtpAdapter(reach(endpoint.port, command_timeout_s=timeout_s), "gateway.example")
-    async with asyncio.timeout(_BOUND_S):
+    async with submitter(reach, endpoint.port, timeout_s) as adapter, asyncio.timeout(_BOUND_S):
         return dict(await adapter.submit(endpoint, to or envelope(), data))
+
+
+@asynccontextmanager
+async def submitter(reach: Reach, port: int, timeout_s: float = 5.0, **bounds: int) -> AsyncIterator[SmtpAdapter]:
+    """Yield an adapter that may connect to the port; end its sessions."""
+    adapter = SmtpAdapter(reach(port, command_timeout_s=timeout_s), "gateway.example", **bounds)
+    try:
+        yield adapter
+    finally:
+        await adapter.close()
 
 
 EXTENSIONS = ("250-here", "250-SIZE 99999999", "250-8BITMIME", "250 AUTH XOAUTH2 PLAIN LOGIN")

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from api.demo.provider import Provider
-from gateway.errors import Insecure, Refused, SignInRefused, Untrusted
+from gateway.errors import Deferred, Insecure, Refused, SignInRefused, Untrusted
 from gateway.identity import SignIn, TLSMode
 from tests.conftest import ME as ACCOUNT
 from tests.protocols.conftest import Reach, at
@@ -27,7 +27,9 @@ from tests.protocols.imap_dialogue import (
     done,
     file_sent,
     filing,
+    has_sent,
     listed,
+    looked,
     probe,
 )
 from tests.protocols.scripted import (
@@ -213,14 +215,16 @@ async def test_large_message_in_dovecot(
 async def test_unusual_names(reach: Reach, lines: tuple[str, ...], name: str, shown: str) -> None:
     """The name of a folder is said as the server wrote it, quoted, and shown decoded."""
     listing = [hear("LIST"), say(f"* LIST {lines[0]}", *lines[1:], "{tag} OK done")]
-    async with Scripted(filing(*listing, *appended(name))) as server:
+    async with Scripted(filing(*listing, *looked(name), *appended(name))) as server:
         assert await file_sent(reach, at(server.port)) == shown
 
 
 async def test_thousands_of_folders(reach: Reach) -> None:
     """Sent is found behind twenty thousand other folders."""
     names = [rf'(\HasNoChildren) "/" "Projects/Archive/Customer number {n}"' for n in range(20_000)]
-    async with Scripted(filing(*listed(*names, r'() "/" "Sent Items"'), *appended("Sent Items"))) as server:
+    async with Scripted(
+        filing(*listed(*names, r'() "/" "Sent Items"'), *looked("Sent Items"), *appended("Sent Items"))
+    ) as server:
         assert await file_sent(reach, at(server.port)) == "Sent Items"
 
 
@@ -232,6 +236,7 @@ async def test_special_use_is_asked_for(reach: Reach) -> None:
         say("{tag} OK [CAPABILITY IMAP4rev1 LIST-EXTENDED SPECIAL-USE] welcome"),
         hear(r'LIST "" "\*" RETURN \(SPECIAL-USE\)$'),
         say(r'* LIST (\Sent) "/" Ausgang', "{tag} OK done"),
+        *looked("Ausgang"),
         *appended("Ausgang"),
         *GOODBYE,
     ]
@@ -307,7 +312,7 @@ async def test_trycreate(reach: Reach, at_once: bool) -> None:
     refusal = "NO [TRYCREATE] no such mailbox"
     first = done('APPEND "Ausgang"', refusal) if at_once else appended("Ausgang", refusal)
     creating = [*done('CREATE "Ausgang"$'), *done("SUBSCRIBE")]
-    steps = [*listed(r'(\Sent) "/" Ausgang'), *first, *creating, *appended("Ausgang")]
+    steps = [*listed(r'(\Sent) "/" Ausgang'), *looked("Ausgang"), *first, *creating, *appended("Ausgang")]
     async with Scripted(filing(*steps)) as server:
         assert await file_sent(reach, at(server.port)) == "Ausgang"
     assert server.messages[-1] == MESSAGE
@@ -319,3 +324,96 @@ async def test_probe_without_sent_folder(reach: Reach) -> None:
     async with Scripted(filing(*status, *listed('() "/" INBOX'))) as server:
         found = await probe(reach, at(server.port))
     assert found == {"uidvalidity": "9", "unseen": "3", "capabilities": "IMAP4rev1"}
+
+
+# -- what is in Sent already ---------------------------------------------------------------------------------------
+
+OTHER = MESSAGE.replace(b"c0ffee", b"another")
+
+
+async def test_filed_once_at_another_provider(provider: Provider, reach: Reach) -> None:
+    """Filing the same message again, as after a crash, adds no second copy; another message is filed."""
+    for raw in (OTHER, MESSAGE, MESSAGE):
+        assert await file_sent(reach, at(provider.imap_port, sign_in=SIGN_IN), raw) == "Sent"
+    client = await asyncio.to_thread(imaplib.IMAP4, provider.host, provider.imap_port, 5)
+    assert [data for _, data in await asyncio.to_thread(read, client, SIGN_IN, "Sent")] == [OTHER, MESSAGE]
+
+
+async def test_filed_once_in_dovecot(dovecot: Dovecot, reach: Reach, somebody: SignIn, in_dovecot: Reader) -> None:
+    """It does not in Dovecot either."""
+    for raw in (OTHER, MESSAGE, MESSAGE):
+        await file_sent(reach, at(dovecot.tls_port, TLSMode.IMPLICIT, somebody), raw)
+    assert [data for _, data in await asyncio.to_thread(in_dovecot, "Ausgang")] == [OTHER, MESSAGE]
+
+
+@pytest.mark.parametrize("found", [" 7", " 7 1234567", " 7 "])
+async def test_found_in_sent(reach: Reach, found: str) -> None:
+    """Nothing is appended where the search finds the message."""
+    async with Scripted(filing(*listed(r'(\Sent) "/" Ausgang'), *looked("Ausgang", found))) as server:
+        assert await file_sent(reach, at(server.port)) == "Ausgang"
+    assert server.messages == []
+
+
+@pytest.mark.parametrize("refused", ["EXAMINE", "SEARCH"])
+async def test_a_search_that_is_refused(reach: Reach, refused: str) -> None:
+    """A server that lets nobody search gets the copy: rather two than none."""
+    looks = {"EXAMINE": [], "SEARCH": done("EXAMINE")}[refused]
+    steps = [*listed(r'(\Sent) "/" Ausgang'), *looks, *done(refused, "NO [CANNOT] no"), *appended("Ausgang")]
+    async with Scripted(filing(*steps)) as server:
+        assert await file_sent(reach, at(server.port)) == "Ausgang"
+    assert server.messages == [MESSAGE]
+
+
+async def test_a_search_that_is_put_off(reach: Reach) -> None:
+    """A server that cannot search just now gets no copy yet."""
+    steps = [*listed(r'(\Sent) "/" Ausgang'), *done("EXAMINE", "NO [INUSE] later")]
+    async with Scripted(filing(*steps)) as server:
+        with pytest.raises(Deferred, match="a look into Ausgang"):
+            await file_sent(reach, at(server.port))
+    assert server.messages == []
+
+
+# -- providers that file by themselves -----------------------------------------------------------------------------
+
+GMAIL = [*GREETING, hear("LOGIN "), say("{tag} OK [CAPABILITY IMAP4rev1 X-GM-EXT-1] welcome")]
+GMAIL_SENT = r'(\HasNoChildren \Sent) "/" "[Gmail]/Gesendet"'
+
+
+async def test_no_copy_at_gmail(reach: Reach) -> None:
+    """Gmail, known by its extension, gets no copy: it has filed one."""
+    async with Scripted([*GMAIL, *GOODBYE]) as server:
+        assert await file_sent(reach, at(server.port)) is None
+
+
+@pytest.mark.parametrize(("found", "has"), [(" 7", True), ("", False)])
+async def test_gmail_tells_what_was_sent(reach: Reach, found: str, has: bool) -> None:
+    """Gmail's Sent tells whether a message was sent."""
+    dialogue = [*GMAIL, *listed(GMAIL_SENT), *looked(r"\[Gmail\]/Gesendet", found), *GOODBYE]
+    async with Scripted(dialogue) as server:
+        assert await has_sent(reach, at(server.port)) is has
+
+
+async def test_gmail_without_sent(reach: Reach) -> None:
+    """A Gmail account that hides Sent from IMAP tells nothing."""
+    async with Scripted([*GMAIL, *listed('() "/" INBOX'), *GOODBYE]) as server:
+        assert not await has_sent(reach, at(server.port))
+
+
+async def test_other_providers_tell_nothing(provider: Provider, reach: Reach) -> None:
+    """Where we file the copies, after the sending, Sent does not tell whether a message was sent."""
+    endpoint = at(provider.imap_port, sign_in=SIGN_IN)
+    await file_sent(reach, endpoint)
+    assert not await has_sent(reach, endpoint)
+
+
+async def test_a_provider_known_by_its_host(
+    dovecot: Dovecot, reach: Reach, somebody: SignIn, in_dovecot: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider that the data file knows to file by itself gets no copy, and is asked what was sent."""
+    endpoint = at(dovecot.tls_port, TLSMode.IMPLICIT, somebody)
+    await file_sent(reach, endpoint)
+    monkeypatch.setattr("protocols.imap.files_sent", lambda host: host == endpoint.host)
+    assert await has_sent(reach, endpoint)
+    assert not await has_sent(reach, endpoint, "another@elsewhere.example")
+    assert await file_sent(reach, endpoint, OTHER) is None
+    assert_filed(await asyncio.to_thread(in_dovecot, "Ausgang"))

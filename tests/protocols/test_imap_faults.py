@@ -23,6 +23,7 @@ from tests.protocols.imap_dialogue import (
     appended,
     file_sent,
     listed,
+    looked,
     probe,
     session,
 )
@@ -196,7 +197,7 @@ async def test_a_bad_goodbye_changes_nothing(reach: Reach, server_tls: ssl.SSLCo
 
 async def test_the_answer_waits_for_no_goodbye(reach: Reach) -> None:
     """That a copy is filed is known before the server answers LOGOUT, and the connection is closed after that."""
-    steps = [*listed(r'(\Sent) "/" Ausgang'), *appended("Ausgang"), hear("LOGOUT"), stall]
+    steps = [*listed(r'(\Sent) "/" Ausgang'), *looked("Ausgang"), *appended("Ausgang"), hear("LOGOUT"), stall]
     async with Scripted([*GREETING, *LOGIN, *steps]) as server:
         async with asyncio.timeout(1):  # the goodbye alone would get 2 seconds
             assert await file_sent(reach, at(server.port), timeout_s=60) == "Ausgang"

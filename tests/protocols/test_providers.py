@@ -9,7 +9,7 @@ from gateway.identity import TLSMode
 from gateway.proposal import Password, Source, named_server
 from protocols.dns import Resolver
 from protocols.network import Network
-from protocols.providers import Provider, Providers, by_exchangers, known
+from protocols.providers import Provider, Providers, by_exchangers, files_sent, known
 from tests.protocols.name_server import NameServer
 
 
@@ -75,3 +75,18 @@ def test_exchangers() -> None:
     first = by_exchangers(["mx.filter.example", "in1-smtp.messagingengine.com", "aspmx.l.google.com"])
     assert first
     assert first.name == "Fastmail"
+
+
+@pytest.mark.parametrize(
+    ("host", "files"),
+    [
+        ("outlook.office365.com", True),
+        ("imap-mail.Outlook.com", True),
+        ("imap.gmail.com", False),  # known by its capability
+        ("imap.notoutlook.com", False),
+        ("127.0.0.1", False),
+    ],
+)
+def test_files_what_is_sent(host: str, files: bool) -> None:
+    """Microsoft's hosts are known to file what is sent through them."""
+    assert files_sent(host) is files
