@@ -41,8 +41,10 @@ class ImapAdapter:
     async def probe(self, endpoint: Endpoint) -> Mapping[str, str]:
         """Sign in, look at INBOX and for Sent; return what there is, as ``infos``. Raises RemoteError."""
         async with self._session(endpoint) as client:
-            status = await client.execute("STATUS", "INBOX", "(UIDVALIDITY UNSEEN)")
+            status = await client.execute("STATUS", "INBOX", "(UIDNEXT UIDVALIDITY UNSEEN)")
             found = dict(status_in(texts(_ok(status, endpoint, "STATUS of INBOX"))))
+            if uidnext := found.pop("uidnext", ""):
+                found["lastseenuid"] = str(max(0, int(uidnext) - 1))  # RFC 3501 §2.3.1.1: no message has a higher one
             found["capabilities"] = " ".join(sorted(client.capabilities))
             if folder := await _sent_folder(client, endpoint):
                 found["sentfolder"] = folder.shown

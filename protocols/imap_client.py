@@ -35,7 +35,7 @@ _GREETING = re.compile(rb"\* (OK|PREAUTH|BYE)\b", re.IGNORECASE)
 _BYE = re.compile(rb"\* BYE *(.*)", re.IGNORECASE | re.DOTALL)
 _CAPABILITY = re.compile(rb"(?:^|\[)CAPABILITY ([^\]]*)", re.IGNORECASE)
 _ATOM = re.compile(r"[!-~]{1,64}")
-_STATUS = re.compile(rb"\b(UIDVALIDITY|UNSEEN) ([0-9]{1,10})\b", re.IGNORECASE)  # RFC 3501 §9: 32 bit
+_STATUS = re.compile(rb"\b(UIDNEXT|UIDVALIDITY|UNSEEN) ([0-9]{1,10})\b", re.IGNORECASE)  # RFC 3501 §9: 32 bit
 
 
 class ImapClient:

@@ -71,12 +71,12 @@ async def test_copy_at_another_provider(provider: Provider, reach: Reach) -> Non
 
 
 async def test_probe_of_another_provider(provider: Provider, reach: Reach) -> None:
-    """A probe tells UIDVALIDITY, unseen messages, capabilities and the Sent folder."""
+    """A probe tells UIDVALIDITY, unseen messages, the last UID, capabilities and the Sent folder."""
     found = await probe(reach, at(provider.imap_port, sign_in=SIGN_IN))
     assert int(found["uidvalidity"]) > 0
     assert (found["unseen"], found["sentfolder"]) == ("0", "Sent")
     assert "IMAP4rev1" in found["capabilities"].split()
-    assert set(found) == {"uidvalidity", "unseen", "sentfolder", "capabilities"}
+    assert set(found) == {"uidvalidity", "unseen", "lastseenuid", "sentfolder", "capabilities"}
 
 
 async def test_wrong_password_at_another_provider(provider: Provider, reach: Reach) -> None:
@@ -154,7 +154,7 @@ async def test_probe_of_dovecot(
     prepared = await asyncio.to_thread(prepare)
     for _ in range(2):
         found = await probe(reach, at(dovecot.tls_port, TLSMode.IMPLICIT, somebody))
-        assert found["unseen"] == "2"
+        assert (found["unseen"], found["lastseenuid"]) == ("2", "3")
         assert f"UIDVALIDITY {found['uidvalidity']})" in prepared
         assert found["sentfolder"] == "Ausgang"
         assert {"IMAP4rev1", "SPECIAL-USE"} <= set(found["capabilities"].split())
@@ -320,10 +320,10 @@ async def test_trycreate(reach: Reach, at_once: bool) -> None:
 
 async def test_probe_without_sent_folder(reach: Reach) -> None:
     """A probe creates no folder: an account without Sent has no sentfolder."""
-    status = [hear("STATUS INBOX"), say("* STATUS INBOX (UNSEEN 3 UIDVALIDITY 9)", "{tag} OK done")]
+    status = [hear("STATUS INBOX"), say("* STATUS INBOX (UNSEEN 3 UIDNEXT 8 UIDVALIDITY 9)", "{tag} OK done")]
     async with Scripted(filing(*status, *listed('() "/" INBOX'))) as server:
         found = await probe(reach, at(server.port))
-    assert found == {"uidvalidity": "9", "unseen": "3", "capabilities": "IMAP4rev1"}
+    assert found == {"uidvalidity": "9", "unseen": "3", "lastseenuid": "7", "capabilities": "IMAP4rev1"}
 
 
 # -- what is in Sent already ---------------------------------------------------------------------------------------
