@@ -5,9 +5,9 @@ CONFIG ?= config.toml
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
-SOURCES := gateway protocols storage api tests
+SOURCES := gateway protocols storage api tests bench
 
-.PHONY: run serve test lint types imports tests format lock clean
+.PHONY: run serve test lint types imports tests bench format lock clean
 
 ## run: the gateway beside another mail provider, with a walk through the main job
 run: $(VENV)/.runtime
@@ -37,6 +37,10 @@ imports: $(VENV)/.development
 
 tests: $(VENV)/.development
 	$(BIN)/pytest
+
+## bench: how fast one gateway sends, in at most five minutes
+bench: $(VENV)/.development
+	$(BIN)/python -m bench.send
 
 ## format: rewrite the sources in the project's format
 format: $(VENV)/.development

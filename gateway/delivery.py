@@ -17,6 +17,8 @@ from enum import StrEnum
 
 from gateway.errors import GatewayError, RemoteError
 
+_FOUND = "The attempt was cut off; the Sent folder shows that the message had been accepted."
+
 
 class DeliveryState(StrEnum):
     """Where an order stands."""
@@ -72,7 +74,9 @@ class Delivery:
 
     ``due_at`` is when a worker shall look at it next: the next attempt, the end of a running attempt's lease, or
     the next try to file the sent copy; None when nothing is left to do. ``copy_due`` tells that the sent copy has
-    still to be filed, ``copy_attempts`` how often that was tried.
+    still to be filed, ``copy_attempts`` how often that was tried. ``in_doubt``: the attempt before was cut off, and
+    nobody knows how far it got (RFC 1047). ``server`` is where it was to go when it was ordered, as ``host:port``:
+    workers share out their attempts by it.
     """
 
     state: DeliveryState
@@ -84,6 +88,8 @@ class Delivery:
     last_error: str | None = None
     copy_due: bool = False
     copy_attempts: int = 0
+    in_doubt: bool = False
+    server: str = ""
 
     @property
     def open_recipients(self) -> list[str]:
@@ -128,6 +134,17 @@ def after_replies(
         for r in delivery.recipients
     )
     return _settled(replace(delivery, recipients=recipients), patience, files_copy=files_copy)
+
+
+def got_through(delivery: Delivery) -> Delivery:
+    """Return the delivery after an attempt that was cut off and that succeeded, as the Sent folder tells."""
+    recipients = tuple(
+        replace(r, state=RecipientState.ACCEPTED, smtp_code=None, smtp_reply=_FOUND)
+        if r.state is RecipientState.QUEUED
+        else r
+        for r in delivery.recipients
+    )
+    return replace(delivery, state=DeliveryState.SENT, recipients=recipients, due_at=None, last_error=None)
 
 
 def after_error(delivery: Delivery, error: GatewayError, patience: Patience, *, files_copy: bool) -> Delivery:

@@ -25,14 +25,26 @@ class Routing:
     identities: Identities
     outside: Outside
 
+    async def find(self, user_id: str, identity_id: str) -> tuple[UserIdentity, Route]:
+        """Return an identity with its route. Raises NotFound, Invalid (no server)."""
+        identity, credentials = await self.identities.with_credentials(user_id, identity_id)
+        return identity, self.to(identity, credentials)
+
     async def of(self, identity: UserIdentity) -> Route:
         """Return the route, credentials included. Raises NotFound (deleted meanwhile), Invalid (no server)."""
         if identity.type is IdentityType.LOCAL:
-            return Route(self.outside.adapters["smtp"].submitter, self.outside.relay)
+            return self.to(identity, Credentials({}))
         return self.to(identity, await self.identities.credentials(identity.user_id, identity.identity_id))
 
+    def server(self, identity: UserIdentity) -> str:
+        """Return ``host:port`` of where its mail goes. Raises Invalid (no server)."""
+        outgoing = self.to(identity, Credentials({})).outgoing
+        return f"{outgoing.host}:{outgoing.port}"
+
     def to(self, identity: UserIdentity, credentials: Credentials) -> Route:
-        """Return the route of a remote identity, stored or not. Raises Invalid (no server)."""
+        """Return the route of an identity, stored or not. Raises Invalid (no server)."""
+        if identity.type is IdentityType.LOCAL:
+            return Route(self.outside.adapters["smtp"].submitter, self.outside.relay)
         adapter = self.outside.adapters[identity.protocol]
         outgoing = endpoint(identity.infos, credentials, "out")
         if adapter.mailbox is None:

@@ -4,9 +4,10 @@ Ordering, before the client is answered: 1. the draft must name a usable identit
 bytes and its Message-ID are fixed and stored; 3. one atomic write turns the draft, if nobody changed it meanwhile,
 into an order. From here on the message will be sent, whoever dies.
 
-An attempt, by any worker that claimed the order: 1. find the identity's route; 2. offer the stored bytes, less Bcc,
-to its server for the recipients still open; 3. record what the server said; 4. where the protocol keeps mail, file
-the copy in Sent, apart from the sending: that it fails never makes the message unsent.
+An attempt, by any worker that claimed the order: 1. find the identity's route; 2. where the attempt before was cut
+off, see whether the Sent folder tells that it got through, else count a possible duplicate; 3. offer the stored
+bytes, less Bcc, to the server for the recipients still open; 4. record what the server said; 5. where the protocol
+keeps mail, file the copy in Sent, apart from the sending: that it fails never makes the message unsent.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import uuid4
 
 from gateway import delivery as transitions
@@ -28,8 +30,17 @@ from gateway.address import ascii_mailbox
 from gateway.attach import Attach
 from gateway.compose import with_sender
 from gateway.config import DeliverySection
-from gateway.delivery import Delivery, DeliveryState, Patience
-from gateway.errors import Conflict, GatewayError, Invalid, NotFound, Refused, Unavailable
+from gateway.delivery import Delivery, DeliveryState, Patience, RecipientState
+from gateway.errors import (
+    Conflict,
+    GatewayError,
+    Invalid,
+    NotFound,
+    Refused,
+    RemoteError,
+    SignInRefused,
+    Unavailable,
+)
 from gateway.identity import IdentityStatus, UserIdentity
 from gateway.message import Message
 from gateway.ports import Clock, Envelope, Identities, Messages, Meter, Raws
@@ -78,6 +89,13 @@ class Outcomes:
                 waiting.discard(future)
                 if not waiting:
                     del self._waiting[key]
+
+
+class Way(NamedTuple):
+    """An identity and how it reaches its servers."""
+
+    identity: UserIdentity
+    route: Route
 
 
 @dataclass(frozen=True)
@@ -147,7 +165,7 @@ class Send:
             date_sort=max(now, send_at or now),
             internet_message_id=mime.new_message_id(sender.identifier),
             raw_msg_id=str(uuid4()),
-            delivery=transitions.order(recipients, now, send_at),
+            delivery=replace(transitions.order(recipients, now, send_at), server=self.routing.server(sender)),
         )
         await self.raws.put(message.user_id, message.raw_msg_id or "", self.attach.write(message))
         return message
@@ -200,15 +218,15 @@ class Send:
             await self._file_copy(owner, message)
             return
         started = time.monotonic()
-        identity, after = await self._attempt(message, message.delivery)
+        way, after = await self._attempt(message, message.delivery)
         message = replace(message, delivery=after)
         kept = await self._record(owner, message, keep=after.copy_due)
-        self._report(message, identity, time.monotonic() - started, outcome=after.state if kept else "lost")
+        self._report(message, way, time.monotonic() - started, outcome=after.state if kept else "lost")
         if kept:
             self.outcomes.tell(message)
             await self._mark_answered(message)
         if kept and after.copy_due:
-            await self._file_copy(owner, message)
+            await self._file_copy(owner, message, way)
 
     async def _mark_answered(self, message: Message) -> None:
         if message.parent_id and message.delivery and message.delivery.state is DeliveryState.SENT:
@@ -230,25 +248,33 @@ class Send:
                 logger.warning("outcome not recorded yet", extra={"error": str(error)})
                 await asyncio.sleep(_RECORD_AGAIN_S)
 
-    def _report(self, message: Message, identity: UserIdentity | None, seconds: float, outcome: str) -> None:
-        self.meter.attempt(identity.protocol if identity else "none", outcome, seconds)
+    def _report(self, message: Message, way: Way | None, seconds: float, outcome: str) -> None:
+        self.meter.attempt(way.identity.protocol if way else "none", outcome, seconds)
         logger.info(
             "attempt to send",
             extra={"message_id": message.message_id, "outcome": outcome, "ms": round(seconds * 1000)},
         )
 
-    async def _attempt(self, message: Message, delivery: Delivery) -> tuple[UserIdentity | None, Delivery]:
+    async def _attempt(self, message: Message, delivery: Delivery) -> tuple[Way | None, Delivery]:
         """Offer the message to its server; return what the delivery is after that."""
-        identity, route = None, None
+        way = None
         try:
-            identity, route = await self._route(message)
-            envelope = _envelope(message, identity, delivery)
+            way = await self._way(message)
+            route = way.route
+            if delivery.in_doubt:
+                delivery = replace(delivery, in_doubt=False)
+                if await self._got_through(message, delivery, route):
+                    return way, transitions.got_through(delivery)
+            envelope = _envelope(message, way.identity, delivery)
             async with self.raws.held(message.user_id, message.raw_msg_id or "") as raw:
                 replies = await route.submitter.submit(route.outgoing, envelope, mime.without_bcc(raw))
         except Unavailable:
             raise
         except GatewayError as failure:
             error = failure
+            if way and isinstance(failure, SignInRefused):
+                with suppress(Unavailable):  # then it is checked when its time comes
+                    await self.identities.check_now(way.identity, self.clock())
         except Exception:
             # An unknown failure counts as temporary: no order may be lost to a fault of ours.
             logger.exception("attempt to send failed unexpectedly", extra={"message_id": message.message_id})
@@ -256,10 +282,27 @@ class Send:
         else:
             files_copy = route.mailbox is not None
             patience = self._patience(delivery.attempts)
-            return identity, transitions.after_replies(delivery, replies, patience, files_copy=files_copy)
-        files_copy = route is not None and route.mailbox is not None
+            return way, transitions.after_replies(delivery, replies, patience, files_copy=files_copy)
+        files_copy = way is not None and way.route.mailbox is not None
         patience = self._patience(delivery.attempts)
-        return identity, transitions.after_error(delivery, error, patience, files_copy=files_copy)
+        return way, transitions.after_error(delivery, error, patience, files_copy=files_copy)
+
+    async def _got_through(self, message: Message, delivery: Delivery, route: Route) -> bool:
+        """True when Sent tells that the attempt that was cut off got through; else counted (RFC 1047)."""
+        # What some recipient got by an earlier attempt is in Sent whether or not this one got through.
+        if not any(recipient.state is RecipientState.ACCEPTED for recipient in delivery.recipients):
+            with suppress(RemoteError):  # then Sent tells nothing
+                if await self._has_sent(message, route):
+                    return True
+        self.meter.possible_duplicate()
+        logger.warning("sent again after a cut", extra={"message_id": message.message_id})
+        return False
+
+    async def _has_sent(self, message: Message, route: Route) -> bool:
+        if route.mailbox is None or route.incoming is None:
+            return False
+        at = message.date or self.clock()
+        return await route.mailbox.has_sent(route.incoming, message.internet_message_id or "", at)
 
     def _patience(self, attempts: int) -> Patience:
         return Patience(
@@ -268,15 +311,16 @@ class Send:
             give_up_after=timedelta(seconds=self.settings.give_up_after_s),
         )
 
-    async def _file_copy(self, owner: str, message: Message) -> None:
+    async def _file_copy(self, owner: str, message: Message, way: Way | None = None) -> None:
         delivery = message.delivery
         if delivery is None:
             return
         try:
-            _, route = await self._route(message)
+            route = (way or await self._way(message)).route
             if route.mailbox and route.incoming:
                 async with self.raws.held(message.user_id, message.raw_msg_id or "") as raw:
-                    await route.mailbox.file_sent(route.incoming, raw, message.date or self.clock())
+                    at = message.date or self.clock()
+                    await route.mailbox.file_sent(route.incoming, message.internet_message_id or "", raw, at)
         except Unavailable:
             raise
         except GatewayError as error:
@@ -291,11 +335,10 @@ class Send:
         if await self._record(owner, message):
             self.outcomes.tell(message)
 
-    async def _route(self, message: Message) -> tuple[UserIdentity, Route]:
+    async def _way(self, message: Message) -> Way:
         """Return the identity and its way out. Raises Refused where it was deleted meanwhile."""
         try:
-            identity = await self.identities.get(message.user_id, message.identity_id)
-            return identity, await self.routing.of(identity)
+            return Way(*await self.routing.find(message.user_id, message.identity_id))
         except NotFound as error:
             raise Refused("The identity of this message is deleted.") from error
 

@@ -44,7 +44,7 @@ class ImapAdapter:
             status = await client.execute("STATUS", "INBOX", "(UIDNEXT UIDVALIDITY UNSEEN)")
             found = dict(status_in(texts(_ok(status, endpoint, "STATUS of INBOX"))))
             if uidnext := found.pop("uidnext", ""):
-                found["lastseenuid"] = str(max(0, int(uidnext) - 1))  # RFC 3501 §2.3.1.1: no message has a higher one
+                found["lastseenuid"] = str(max(0, int(uidnext) - 1))  # RFC 3501 §2.3.1.1
             found["capabilities"] = " ".join(sorted(client.capabilities))
             if folder := await _sent_folder(client, endpoint):
                 found["sentfolder"] = folder.shown
@@ -91,7 +91,10 @@ class ImapAdapter:
                 self._take_leave(client, stack)
                 raise
             except (AioImapException, OSError, RuntimeError, ValueError) as error:
-                raise _failure(client, error, endpoint) from error
+                # aioimaplib's errors quote the command, LOGIN with its password among them: in no traceback.
+                raise _failure(client, error, endpoint) from (
+                    None if isinstance(error, AioImapException) else error
+                )
             else:
                 self._take_leave(client, stack)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
+from gateway.config import DeliverySection
 from gateway.ports import Adapter
 from protocols.autoconfig import Autoconfig
 from protocols.discover import Finder
@@ -16,10 +18,16 @@ from protocols.smtp import SmtpAdapter
 from protocols.srv import ServiceRecords
 
 
-def adapters(network: Network, helo_name: str) -> Mapping[str, Adapter]:
-    """Return how identities of each protocol reach the outside."""
-    smtp = SmtpAdapter(network, helo_name)
-    return {"smtp": Adapter(smtp), "imap": Adapter(smtp, ImapAdapter(network))}
+@asynccontextmanager
+async def adapters(
+    network: Network, helo_name: str, delivery: DeliverySection
+) -> AsyncIterator[Mapping[str, Adapter]]:
+    """Yield how identities of each protocol reach the outside; end their sessions."""
+    smtp = SmtpAdapter(network, helo_name, per_host=delivery.per_host, in_all=delivery.concurrency)
+    try:
+        yield {"smtp": Adapter(smtp), "imap": Adapter(smtp, ImapAdapter(network))}
+    finally:
+        await smtp.close()
 
 
 def finder(network: Network, helo_name: str) -> Finder:

@@ -17,6 +17,7 @@ from pymongo.errors import DuplicateKeyError
 from gateway.errors import Conflict, NotFound
 from gateway.identity import Credentials, IdentityStatus, IdentityType, UserIdentity
 from gateway.ports import Clock, Page
+from storage.grouped import Grouped
 from storage.mongo import Document, Mongo, Session, page_of, translating
 from storage.secrets import Vault
 
@@ -47,6 +48,7 @@ class MongoIdentities:
         self.operation_s = mongo.operation_s
         self._identities = mongo.collection(IDENTITIES)
         self._vault = vault
+        self._living = Grouped(self._read_living)
         self._clock = clock
 
     @translating
@@ -87,13 +89,23 @@ class MongoIdentities:
         total, documents = await page_of(self._identities, where, order, page, _WITHOUT_CREDENTIALS)
         return total, [_from_document(document) for document in documents]
 
-    @translating
     async def with_credentials(self, user_id: str, identity_id: str) -> tuple[UserIdentity, Credentials]:
         """Return an identity of the user with its decrypted credentials, by one query. Raises NotFound."""
-        document = await self._identities.find_one(_one(user_id, identity_id))
-        identity = _found(document)
-        sealed = _unescaped(document["credentials"]) if document else {}
-        return identity, Credentials(await self._vault.decrypt(sealed) if sealed else {})
+        document = await self._living(identity_id)
+        if document is None or document["user_id"] != user_id:
+            raise NotFound("There is no such identity.")
+        return _from_document(document), await self._opened(document)
+
+    @translating
+    async def _read_living(self, identity_ids: Sequence[str]) -> Sequence[Document | None]:
+        where = {"_id": {"$in": [*identity_ids]}, "status": _LIVING}
+        found = {document["_id"]: document async for document in self._identities.find(where)}
+        return [found.get(identity_id) for identity_id in identity_ids]
+
+    @translating
+    async def _opened(self, document: Document) -> Credentials:
+        sealed = _unescaped(document["credentials"])
+        return Credentials(await self._vault.decrypt(sealed) if sealed else {})
 
     @translating
     async def credentials(self, user_id: str, identity_id: str) -> Credentials:

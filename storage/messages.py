@@ -1,24 +1,27 @@
 """Messages with their deliveries: one document each.
 
 ``delivery.due_at`` exists only while something is left to do, and ``delivery.owner`` only while a worker holds the
-message; a partial index over the former is the queue.
+message; a partial index over the former, with the server to pass over, is the queue. ``delivery.recorded_by`` is
+the owner that gave the message up last, with an outcome.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from pymongo import ASCENDING, DESCENDING, IndexModel
-from pymongo.errors import DuplicateKeyError
+from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
+from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from gateway.delivery import Delivery, DeliveryState, Recipient, RecipientState
 from gateway.errors import NotFound
 from gateway.message import EDITABLE, Attachment, Message, Participant
-from gateway.ports import MessageFilter, Page
+from gateway.ports import ROOM, MessageFilter, Page, Room
+from storage.grouped import Grouped
 from storage.mongo import Document, Mongo, page_of, translating
 
 logger = logging.getLogger(__name__)
@@ -29,12 +32,23 @@ INDEXES = {
         IndexModel([("user_id", ASCENDING), ("date_sort", DESCENDING), ("_id", ASCENDING)]),
         IndexModel([("user_id", ASCENDING), ("discussion_id", ASCENDING), ("date_sort", DESCENDING)]),
         IndexModel(
-            [("delivery.due_at", ASCENDING)], partialFilterExpression={"delivery.due_at": {"$exists": True}}
+            [("delivery.due_at", ASCENDING), ("delivery.server", ASCENDING)],
+            partialFilterExpression={"delivery.due_at": {"$exists": True}},
         ),
     ]
 }
 _IS_SENT = {"$eq": ["$delivery.state", DeliveryState.SENT.value]}
 _IS_QUEUED = {"$eq": ["$delivery.state", DeliveryState.QUEUED.value]}
+_IS_IN_DOUBT = {"$or": ["$delivery.in_doubt", {"$eq": ["$delivery.state", DeliveryState.SENDING.value]}]}
+
+
+class _Record(NamedTuple):
+    """An outcome to store, of the message of that key."""
+
+    owner: str
+    key: str
+    delivery: Delivery
+    keep: bool
 
 
 class MongoMessages:
@@ -43,6 +57,7 @@ class MongoMessages:
     def __init__(self, mongo: Mongo) -> None:
         self.operation_s = mongo.operation_s
         self._messages = mongo.collection(MESSAGES)
+        self._record = Grouped(self._record_all)
 
     @translating
     async def add(self, message: Message, fingerprint: str) -> str | None:
@@ -111,20 +126,22 @@ class MongoMessages:
     # -- the queue -----------------------------------------------------------------------------------------------
 
     @translating
-    async def claim(self, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Message]:
+    async def claim(
+        self, owner: str, now: datetime, lease: timedelta, limit: int, room: Room = ROOM
+    ) -> Sequence[Message]:
         """Take up to ``limit`` due messages: find them, mark each atomically, read what was marked.
 
         One that cannot be read is logged and left out, so that it holds up no other; its lease brings it back.
         """
         due = {"delivery.due_at": {"$lte": now}}
-        found = await self._messages.find(due, {"_id": 1}).sort("delivery.due_at", ASCENDING).to_list(limit)
-        if not found:
+        keys = await self._find(due, limit, room)
+        if not keys:
             return []
-        keys = [document["_id"] for document in found]
         mark = {
             "delivery.owner": owner,
             "delivery.due_at": now + lease,
             "delivery.state": {"$cond": [_IS_QUEUED, DeliveryState.SENDING.value, "$delivery.state"]},
+            "delivery.in_doubt": _IS_IN_DOUBT,
             "delivery.attempts": {"$add": ["$delivery.attempts", {"$cond": [_IS_SENT, 0, 1]}]},
             "delivery.copy_attempts": {"$add": ["$delivery.copy_attempts", {"$cond": [_IS_SENT, 1, 0]}]},
         }
@@ -132,34 +149,95 @@ class MongoMessages:
         mine = await self._messages.find({"_id": {"$in": keys}, "delivery.owner": owner}).to_list(limit)
         return [message for document in mine if (message := _readable(document))]
 
+    async def _find(self, due: Document, limit: int, room: Room) -> Sequence[str]:
+        """Return the keys of the messages that waited longest, of each server as many as there is room for."""
+        keys: list[str] = []
+        busy = Counter(room.busy)
+        while wanted := limit - len(keys):
+            full = [server for server, count in busy.items() if count >= room.per_server]
+            query = due | {"delivery.server": {"$nin": full}, "_id": {"$nin": keys}}
+            cursor = self._messages.find(query, {"delivery.server": 1}).sort("delivery.due_at", ASCENDING)
+            found = await cursor.to_list(wanted)
+            taken = []
+            for document in found:
+                server = document["delivery"]["server"]
+                if busy[server] < room.per_server:
+                    busy[server] += 1
+                    taken.append(document["_id"])
+            keys += taken
+            if len(found) < wanted or len(taken) == len(found):
+                break
+        return keys
+
     @translating
     async def renew(self, held: Collection[tuple[str, Message]], until: datetime) -> None:
         """Extend the leases of these messages, each if its owner still holds it."""
         await self._messages.update_many(_held(held), {"$set": {"delivery.due_at": until}})
 
-    @translating
     async def record(self, owner: str, message: Message, *, keep: bool = False) -> bool:
-        """Store ``message.delivery``, if the owner still holds the message; ``keep``: and goes on holding it."""
+        """Store ``message.delivery``, if the owner still holds the message; ``keep``: and goes on holding it.
+
+        What is recorded in the same moment goes in one write. The same record twice is recorded once, and True.
+        """
         if message.delivery is None:
             raise ValueError("a message without an order has no delivery to record")
-        values = _delivery_to_document(message.delivery)
-        due_at = values.pop("due_at", None)
-        update: Document = {"$set": {f"delivery.{key}": value for key, value in values.items()}}
-        if not keep:
-            update["$unset"] = {"delivery.owner": ""}
-            if due_at is None:
-                update["$unset"]["delivery.due_at"] = ""
-            else:
-                update["$set"]["delivery.due_at"] = due_at
-        mine = {"_id": _key(message.user_id, message.message_id), "delivery.owner": owner}
-        return (await self._messages.update_one(mine, update)).matched_count == 1
+        answer = await self._record(
+            _Record(owner, _key(message.user_id, message.message_id), message.delivery, keep)
+        )
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def _record_all(self, records: Sequence[_Record]) -> Sequence[bool | Exception]:
+        """Return for each whether it is stored. What fails for a fault of its own fails by itself."""
+        try:
+            return await self._write(records)
+        except PyMongoError as error:
+            if len(records) == 1:
+                return [error]
+            return [answer for record in records for answer in await self._record_all([record])]
+
+    @translating
+    async def _write(self, records: Sequence[_Record]) -> Sequence[bool]:
+        updates = [_outcome(record) for record in records]
+        if len(updates) == 1:  # its errors say more than those of a bulk
+            matched = (await self._messages.update_one(*updates[0])).matched_count
+        else:
+            bulk = [UpdateOne(*update) for update in updates]
+            matched = (await self._messages.bulk_write(bulk, ordered=False)).matched_count
+        if matched == len(records):
+            return [True] * len(records)
+        query = {"_id": {"$in": [record.key for record in records]}}
+        marks = {"delivery.owner": 1, "delivery.recorded_by": 1}
+        stored = {each["_id"]: each["delivery"] async for each in self._messages.find(query, marks)}
+        return [
+            stored.get(record.key, {}).get("owner" if record.keep else "recorded_by") == record.owner
+            for record in records
+        ]
 
     @translating
     async def release(self, held: Collection[tuple[str, Message]], now: datetime) -> None:
-        """Hand these messages back, due at once, each if its owner still holds it."""
+        """Hand these messages back, due at once, each if its owner still holds it; what was sending is in doubt."""
         queued = {"$cond": [_IS_SENT, DeliveryState.SENT.value, DeliveryState.QUEUED.value]}
-        handed_back = {"$set": {"delivery.state": queued, "delivery.due_at": now}}
+        handed_back = {
+            "$set": {"delivery.state": queued, "delivery.due_at": now, "delivery.in_doubt": _IS_IN_DOUBT}
+        }
         await self._messages.update_many(_held(held), [handed_back, {"$unset": "delivery.owner"}])
+
+
+def _outcome(record: _Record) -> tuple[Document, Document]:
+    """Return the filter and the update that store an outcome if its owner still holds the message."""
+    values = _delivery_to_document(record.delivery)
+    due_at = values.pop("due_at", None)
+    update: Document = {"$set": {f"delivery.{key}": value for key, value in values.items()}}
+    if not record.keep:
+        update["$set"]["delivery.recorded_by"] = record.owner
+        update["$unset"] = {"delivery.owner": ""}
+        if due_at is None:
+            update["$unset"]["delivery.due_at"] = ""
+        else:
+            update["$set"]["delivery.due_at"] = due_at
+    return {"_id": record.key, "delivery.owner": record.owner}, update
 
 
 def _unchanged(message: Message) -> Document:

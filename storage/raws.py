@@ -7,14 +7,15 @@ Most are small and stand in one document, as fast as can be. The large ones, of 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from pymongo import ASCENDING, IndexModel
 
 from gateway.ports import Content
 from storage.files import CHUNK_BYTES, MongoFiles, in_chunks, indexes
-from storage.mongo import Mongo, translating
+from storage.grouped import Grouped
+from storage.mongo import Document, Mongo, translating
 
 RAWS = "raws"
 INDEXES = {RAWS: [IndexModel([("user_id", ASCENDING)])], **indexes(RAWS)}
@@ -30,6 +31,7 @@ class MongoRaws:
         self.files = MongoFiles(mongo, RAWS)
         self._raws = mongo.collection(RAWS)
         self._memory = _Memory(memory)
+        self._document = Grouped(self._documents)
 
     async def put(self, user_id: str, raw_msg_id: str, pieces: AsyncIterable[bytes]) -> None:
         """Store the bytes under a fresh id."""
@@ -68,10 +70,14 @@ class MongoRaws:
     async def _put_small(self, user_id: str, raw_msg_id: str, raw: bytes) -> None:
         await self._raws.insert_one({"_id": raw_msg_id, "user_id": user_id, "raw": raw})
 
-    @translating
     async def _small(self, user_id: str, raw_msg_id: str) -> bytes | None:
-        document = await self._raws.find_one({"_id": raw_msg_id, "user_id": user_id})
-        return bytes(document["raw"]) if document else None
+        document = await self._document(raw_msg_id)
+        return bytes(document["raw"]) if document and document["user_id"] == user_id else None
+
+    @translating
+    async def _documents(self, raw_msg_ids: Sequence[str]) -> Sequence[Document | None]:
+        found = {each["_id"]: each async for each in self._raws.find({"_id": {"$in": list(raw_msg_ids)}})}
+        return [found.get(raw_msg_id) for raw_msg_id in raw_msg_ids]
 
 
 class _Memory:

@@ -374,7 +374,6 @@ def root_logger() -> Iterator[logging.Logger]:
     root.setLevel(level)
 
 
-@pytest.mark.xfail(reason="protocols/smtp.py chains the driver's error, which quotes the server's reply to AUTH")
 @pytest.mark.parametrize("form", ["json", "console"])
 async def test_traceback(root_logger: logging.Logger, capsys: pytest.CaptureFixture[str], form: str) -> None:
     """A traceback through an adapter whose server repeats the password shows it in no form of the log."""

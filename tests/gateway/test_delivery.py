@@ -21,6 +21,7 @@ from gateway.delivery import (
     after_replies,
     copy_failed,
     copy_filed,
+    got_through,
     order,
 )
 from gateway.errors import (
@@ -366,3 +367,11 @@ def test_every_order_ends(course: list[Mapping[str, Reply] | GatewayError]) -> N
         delivery = attempted(delivery, attempt, patience(now))
     assert delivery.state in (DeliveryState.SENT, DeliveryState.FAILED)
     assert delivery.open_recipients == []
+
+
+def test_got_through() -> None:
+    """An attempt that was cut off and got through brought the message to all who were left, with nothing to do."""
+    before = replied(ordered("a@x.example", "b@x.example"), {"b@x.example": NEVER})
+    after = got_through(replace(before, state=DeliveryState.SENDING))
+    assert (after.state, after.due_at, after.last_error, after.copy_due) == (DeliveryState.SENT, None, None, False)
+    assert [(r.state, r.smtp_code) for r in after.recipients] == [(ACCEPTED, None), (REJECTED, 550)]

@@ -13,7 +13,7 @@ from gateway import delivery as transitions
 from gateway.delivery import Delivery, DeliveryState
 from gateway.errors import NotFound
 from gateway.message import Message, Participant
-from gateway.ports import MessageFilter, Page
+from gateway.ports import MessageFilter, Page, Room
 from storage.messages import INDEXES, MESSAGES, MongoMessages
 from storage.mongo import Mongo
 
@@ -176,6 +176,48 @@ def sent(claimed: Message) -> Delivery:
     return replace(claimed.delivery, state=DeliveryState.SENT, due_at=None)
 
 
+async def test_records_of_one_moment(store: MongoMessages) -> None:
+    """What is recorded at once goes together, and still each only if its owner holds it."""
+    for _ in range(6):
+        await queued(store)
+    claimed = await store.claim("w", NOW, LEASE, 6)
+    owners = ["w", "w", "stranger", "w", "stranger", "w"]
+    answers = await asyncio.gather(
+        *(
+            store.record(owner, replace(each, delivery=sent(each)))
+            for owner, each in zip(owners, claimed, strict=True)
+        )
+    )
+    assert answers == [owner == "w" for owner in owners]
+    states = [state(await store.get(USER, each.message_id))[0] for each in claimed]
+    assert states == [DeliveryState.SENT if owner == "w" else DeliveryState.SENDING for owner in owners]
+
+
+async def test_the_same_record_twice(store: MongoMessages) -> None:
+    """A record that is repeated because its answer was lost counts as stored, that of another owner does not."""
+    await queued(store)
+    (claimed,) = await store.claim("w", NOW, LEASE, 1)
+    kept = replace(claimed, delivery=replace(sent(claimed), copy_due=True))
+    for _ in range(2):
+        assert await store.record("w", kept, keep=True)
+    for _ in range(2):
+        assert await store.record("w", replace(claimed, delivery=sent(claimed)))
+    assert not await store.record("x", kept)
+
+
+async def test_claim_passes_over_full_servers(store: MongoMessages) -> None:
+    """Of each server as many messages are claimed as there is room for, those of others in their place."""
+    for server in ("slow", "slow", "slow", "slow", "quick", "quick", "full"):
+        draft = message()
+        await store.add(draft, "")
+        order = ordered(draft)
+        assert order.delivery
+        await store.save(replace(order, delivery=replace(order.delivery, server=server)))
+    room = Room(per_server=3, busy={"slow": 1, "full": 3})
+    claimed = await store.claim("w", NOW, LEASE, 4, room)
+    assert sorted(each.delivery.server for each in claimed if each.delivery) == ["quick", "quick", "slow", "slow"]
+
+
 async def test_renew(store: MongoMessages) -> None:
     """A renewed lease keeps others away; an owner that lost the message renews nothing."""
     await queued(store)
@@ -193,6 +235,41 @@ async def test_release(store: MongoMessages) -> None:
     await store.release([("w", claimed)], NOW)
     assert state(await store.get(USER, claimed.message_id)) == (DeliveryState.QUEUED, 1, NOW)
     assert len(await store.claim("x", NOW, LEASE, 1)) == 1
+
+
+async def test_doubt(store: MongoMessages) -> None:
+    """An attempt that follows one that was cut off is in doubt, until an outcome is recorded."""
+
+    async def claimed(at: datetime) -> Message:
+        (found,) = await store.claim("w", at, LEASE, 1)
+        return found
+
+    def doubtful(found: Message) -> bool:
+        return found.delivery is not None and found.delivery.in_doubt
+
+    await queued(store)
+    assert not doubtful(await claimed(NOW))
+    assert doubtful(await claimed(NOW + LEASE))  # its owner died
+    again = await claimed(NOW + 2 * LEASE)
+    assert doubtful(again)
+    assert again.delivery is not None
+    deferred = replace(again.delivery, state=DeliveryState.QUEUED, due_at=NOW, in_doubt=False)
+    assert await store.record("w", replace(again, delivery=deferred))
+    first = await claimed(NOW)
+    assert not doubtful(first)
+    await store.release([("w", first)], NOW)  # its owner stopped amid the attempt
+    assert doubtful(await claimed(NOW))
+
+
+async def test_a_copy_in_doubt(store: MongoMessages) -> None:
+    """A sent message whose copy was being filed when the owner died is not in doubt."""
+    await queued(store)
+    (claimed,) = await store.claim("w", NOW, LEASE, 1)
+    assert await store.record("w", replace(claimed, delivery=replace(sent(claimed), copy_due=True)), keep=True)
+    for at in (NOW + LEASE, NOW + 2 * LEASE):
+        (again,) = await store.claim("w", at, LEASE, 1)
+        assert again.delivery is not None
+        assert (again.delivery.state, again.delivery.in_doubt) == (DeliveryState.SENT, False)
 
 
 async def test_keep(store: MongoMessages) -> None:

@@ -1,0 +1,153 @@
+"""A mail transaction (RFC 5321 §3.3): MAIL, RCPT for each recipient, DATA.
+
+Where the server offers PIPELINING (RFC 2920) the three go in one write, and the replies are read in their order;
+else each command waits for the reply to the one before. What the server says of each recipient is returned, what it
+says of the message or the session as a whole is raised.
+
+A reply has the command time-out, but the end of the data gets ten times that, and so do all commands before it
+together, however many recipients there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+
+from gateway.address import ascii_mailbox
+from gateway.delivery import RecipientState, Reply
+from gateway.errors import Refused, RemoteError
+from gateway.ports import Envelope
+from protocols.replies import recipient_verdict, refusal, verdict
+from protocols.session import Answer, Session
+
+_OK, _START_DATA, _NO_REPLY = 250, 354, -1
+_REFUSALS = (4, 5)  # RFC 5321 §4.2.1: the first digit is the class
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_LEADING_DOT = re.compile(rb"(?m)^\.")
+
+
+class Transaction:
+    """One message in a session. ``begun``: the server has taken its MAIL."""
+
+    def __init__(self, session: Session, envelope: Envelope, data: bytes, long_timeout: float) -> None:
+        """Raises Refused where the server cannot take these addresses."""
+        self._session = session
+        self._envelope = envelope
+        self._data = data
+        self._long_timeout = long_timeout
+        self._mail = _mail(session, envelope, data)
+        self.begun = False
+
+    async def run(self) -> dict[str, Reply]:
+        """Return the server's answer for every recipient. Raises RemoteError."""
+        session = self._session
+        async with session.explained():
+            resets = [b"RSET"] if session.must_reset else []
+            recipients = [_rcpt(recipient, self._envelope) for recipient in self._envelope.recipients]
+            session.messages += 1
+            session.must_reset = True
+            commands = _Commands(session, [*resets, self._mail, *recipients, b"DATA"])
+            async with asyncio.timeout(self._long_timeout):
+                replies = await self._envelope_replies(commands, resets=bool(resets))
+            if accepted := [r for r, reply in replies.items() if reply.state is RecipientState.ACCEPTED]:
+                replies |= dict.fromkeys(accepted, await self._deliver(await commands.next()))
+            else:
+                with suppress(RemoteError, OSError, RuntimeError):  # everybody is decided on
+                    await commands.abandon()
+            return replies
+
+    async def _envelope_replies(self, commands: _Commands, *, resets: bool) -> dict[str, Reply]:
+        endpoint = self._session.endpoint
+        for command in ["RSET", "MAIL"] if resets else ["MAIL"]:
+            code, text = await commands.next()
+            if code != _OK:
+                # A server that cannot even reset has decided nothing of the message.
+                raise refusal(code if command == "MAIL" else _NO_REPLY, text, endpoint)
+        self.begun = True
+        replies: dict[str, Reply] = {}
+        accepted = False
+        for recipient in self._envelope.recipients:
+            code, text = await commands.next()
+            replies[recipient] = recipient_verdict(code, text, endpoint, others_accepted=accepted)
+            accepted |= replies[recipient].state is RecipientState.ACCEPTED
+        return replies
+
+    async def _deliver(self, go_ahead: Answer) -> Reply:
+        """Send the data; return the answer, which is for all who were accepted (RFC 5321 §4.1.1.4)."""
+        code, text = go_ahead
+        endpoint = self._session.endpoint
+        if code != _START_DATA:
+            if code // 100 not in _REFUSALS:
+                raise refusal(_NO_REPLY, f"{code} {text}", endpoint)  # nothing was sent, so nothing is accepted
+            return verdict(code, text, endpoint)
+        self._session.write_data(_transparent(self._data))
+        code, text = await self._session.reply(self._long_timeout)
+        self._session.must_reset = False
+        return verdict(code, text, endpoint)
+
+
+class _Commands:
+    """Commands that go all at once where the server lets us, else each when its reply is wanted.
+
+    DATA is the last of them, as RFC 2920 §3.1 wants it.
+    """
+
+    def __init__(self, session: Session, commands: Iterable[bytes]) -> None:
+        self._session = session
+        self._left = deque(commands)
+        self._are_sent = "pipelining" in session.extensions
+        if self._are_sent:
+            session.write(*self._left)
+
+    async def next(self) -> Answer:
+        """Return the reply to the next command."""
+        command = self._left.popleft()
+        if not self._are_sent:
+            self._session.write(command)
+        return await self._session.reply()
+
+    async def abandon(self) -> None:
+        """Read the replies to what was sent already; end the data that nobody may get (RFC 2920 §3.1)."""
+        answer = None
+        while self._are_sent and self._left:
+            answer = await self.next()
+        if answer and answer.code == _START_DATA:
+            self._session.write(b".")
+            await self._session.reply()
+
+
+def _mail(session: Session, envelope: Envelope, data: bytes) -> bytes:
+    offered = session.extensions
+    options = []
+    if "size" in offered:
+        options.append(f"SIZE={len(data)}")  # RFC 1870
+    if envelope.smtputf8:
+        if "smtputf8" not in offered:
+            host = session.endpoint.host
+            raise Refused(f"{host} takes ASCII addresses only (no SMTPUTF8), and one of this message has none.")
+        options.append("SMTPUTF8")
+    # RFC 6152. To a server that does not offer it 8 bit data goes undeclared: there is none left that minds.
+    if not data.isascii() and "8bitmime" in offered:
+        options.append("BODY=8BITMIME")
+    return " ".join([f"MAIL FROM:<{_path(envelope.sender, envelope)}>", *options]).encode()
+
+
+def _rcpt(recipient: str, envelope: Envelope) -> bytes:
+    return f"RCPT TO:<{_path(recipient, envelope)}>".encode()
+
+
+def _path(address: str, envelope: Envelope) -> str:
+    """Return the address as it goes into MAIL or RCPT; the null reverse-path (RFC 5321 §4.5.5) is empty."""
+    return address if envelope.smtputf8 or not address else ascii_mailbox(address)
+
+
+def _transparent(data: bytes) -> bytes:
+    """Return the data as it goes over the wire, with its end (RFC 5321 §4.5.2).
+
+    A lone CR or LF becomes CRLF: what some servers take for the end of a line would let data end early.
+    """
+    lines = _LINE_END.sub(b"\r\n", data)
+    return _LEADING_DOT.sub(b"..", lines) + (b".\r\n" if lines.endswith(b"\r\n") else b"\r\n.\r\n")
