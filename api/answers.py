@@ -45,6 +45,12 @@ class StatusSchema(AnswerSchema):
     status = fields.String()
 
 
+class ReadySchema(StatusSchema):
+    """A process that can work; ``warnings`` are for its operator."""
+
+    warnings = fields.List(fields.String())
+
+
 class CreatedUserSchema(AnswerSchema):
     """Where the new user is."""
 

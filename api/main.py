@@ -34,12 +34,12 @@ from gateway.connect import Connect
 from gateway.discover import Discover
 from gateway.erase import Erase
 from gateway.errors import NotFound
+from gateway.fair import Fair
 from gateway.identity import Endpoint, SignIn, TLSMode, UserIdentity
-from gateway.outbox import Outbox
 from gateway.ports import Outside, system_clock
-from gateway.rounds import Rounds, check_all
+from gateway.rounds import check_all
 from gateway.route import Routing
-from gateway.send import Send
+from gateway.send import Send, server_of
 from gateway.throttle import Throttle
 from gateway.work import Worker
 from protocols import registry
@@ -127,6 +127,7 @@ async def _core(config: Config, stores: Stores, metrics: Metrics, stack: AsyncEx
     network = Network(config.network)
     adapters = await stack.enter_async_context(registry.adapters(network, local_domain, config.delivery))
     routing = Routing(stores.identities, Outside(adapters, relay=_relay(config.relay)))
+    throttle = Throttle(stores.attempts, system_clock)
     checks = Checks(stores.identities, stores.history, routing, system_clock, metrics)
     attach = Attach(stores.messages, stores.files, config.messages.max_bytes)
     return Core(
@@ -135,15 +136,20 @@ async def _core(config: Config, stores: Stores, metrics: Metrics, stack: AsyncEx
             tokens=stores.tokens,
             erasures=stores.erasures,
             hasher=stores.hasher,
-            throttle=Throttle(stores.attempts, system_clock),
+            throttle=throttle,
             settings=config.accounts,
             clock=system_clock,
         ),
         connect=Connect(
-            stores.identities, checks, stores.history, system_clock, allow_plaintext=config.network.allow_plaintext
+            stores.identities,
+            checks,
+            stores.history,
+            throttle,
+            system_clock,
+            allow_plaintext=config.network.allow_plaintext,
         ),
         checks=checks,
-        discover=Discover(registry.finder(network, local_domain)),
+        discover=Discover(registry.finder(network, local_domain), throttle),
         compose=Compose(stores.messages, stores.identities, stores.raws, stores.files, system_clock),
         attach=attach,
         send=Send(
@@ -162,8 +168,14 @@ async def _core(config: Config, stores: Stores, metrics: Metrics, stack: AsyncEx
 
 def _workers(config: Config, stores: Stores, core: Core) -> Mapping[str, Worker[Any]]:
     ordered, room = core.send.ordered, asyncio.Event()
-    outbox = Outbox(stores.messages, core.send, config.delivery.per_host, ordered)
-    rounds = Rounds(stores.identities, core.checks, per_host=config.checks.per_host, wake=room)
+    outbox = Fair(stores.messages, core.send, host_of=server_of, per_host=config.delivery.per_host, wake=ordered)
+    rounds = Fair(
+        stores.identities,
+        core.checks,
+        host_of=lambda identity: identity.host,
+        per_host=config.checks.per_host,
+        wake=room,
+    )
     return {
         "send": Worker(
             outbox,

@@ -133,7 +133,7 @@ def _endpoint(
             request.match_info,
             access_token=access_token,
             source=source_of(request.remote or "", request.headers.getall("X-Forwarded-For", ()), proxies),
-            if_match=[each.value for each in request.if_match if not each.is_weak] if request.if_match else None,
+            if_match=_strong_tags(request),
         )
         try:
             body = _validated(body_schema, await _read_json(request)) if body_schema else {}
@@ -148,6 +148,13 @@ def _endpoint(
         return _response(request, answer, etag=operation.etag)
 
     return endpoint
+
+
+def _strong_tags(request: web.Request) -> Collection[str] | None:
+    """Return the tags of If-Match that can match (RFC 9110 §13.1.1); a malformed header has none."""
+    if "If-Match" not in request.headers:
+        return None
+    return [each.value for each in request.if_match or () if not each.is_weak]
 
 
 async def _read_json(request: web.Request) -> dict[str, Any]:
@@ -190,9 +197,10 @@ def _validated(schema: Schema, document: Mapping[str, Any]) -> dict[str, Any]:
 def _flat(messages: Mapping[Any, Any], path: str = "") -> list[tuple[str, list[str]]]:
     """Return (dotted path, messages) pairs of marshmallow's nested error messages."""
     flat: list[tuple[str, list[str]]] = []
+    # Faults of the key and the value of a map's entry stand one level below the entry.
+    is_entry = messages.keys() <= {"key", "value"} and not any(isinstance(v, Mapping) for v in messages.values())
     for key, value in messages.items():
-        # Faults of a map's keys and values stand one level deeper than the map's own entries.
-        name = path if key in ("_schema", "value", "key") and path else f"{path}.{key}" if path else str(key)
+        name = path if path and (is_entry or key == "_schema") else f"{path}.{key}" if path else str(key)
         if isinstance(value, Mapping):
             flat += _flat(value, name)
         else:

@@ -42,7 +42,7 @@ INDEXES = (
     | users.INDEXES
 )
 
-_OF_USERS = {
+OF_USERS = {
     identities.IDENTITIES: "user_id",
     messages.MESSAGES: "user_id",
     raws.RAWS: "user_id",
@@ -82,7 +82,7 @@ async def open_stores(settings: StorageSection, stack: AsyncExitStack, mongo: Mo
     of_tokens = MongoTokens(mongo)
     of_raws = MongoRaws(mongo)
     of_files = MongoFiles(mongo, files.ATTACHMENTS)
-    of_erasures = MongoErasures(mongo, _OF_USERS, [of_files, of_raws.files])
+    of_erasures = MongoErasures(mongo, OF_USERS, [of_files, of_raws.files])
     history = MongoHistory(mongo)
     await history.prepare()
     return Stores(

@@ -74,7 +74,7 @@ async def claim(mongo: Mongo) -> float:
     """Claim one batch; return the seconds that it took."""
     store = MongoIdentities(mongo, Vault(mongo, Path("unused")), system_clock)
     started = time.perf_counter()
-    claimed = await store.claim(str(uuid4()), system_clock(), LEASE, BATCH, lambda _: BATCH)
+    claimed = await store.claim(str(uuid4()), system_clock(), LEASE, BATCH)
     seconds = time.perf_counter() - started
     if len(claimed) != BATCH:
         raise SystemExit(f"{len(claimed)} of {BATCH} were claimed")

@@ -139,7 +139,7 @@ class Senders:
 
 async def senders(gateway: Gateway, port: int) -> Senders:
     """Store the identities that send, with credentials that are to be opened for each message."""
-    user = await gateway.core.accounts.register("bench", "a long password", None, None)
+    user = await gateway.core.accounts.register("bench", "a long password", None, None, source="")
     infos = {"outserver": f"127.0.0.1:{port}", "outtls": "none"}
     added = [
         await gateway.core.connect.add_remote(

@@ -36,7 +36,7 @@ from gateway.user import Tokens, User, password_fault, username_fault
 logger = logging.getLogger(__name__)
 
 _TOKEN_BYTES = 32
-_TRIES = 5
+_TRIES = 100  # of a change that others come before, each time
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,21 @@ class Accounts:
     # -- registration --------------------------------------------------------------------------------------------
 
     async def register(
-        self, username: str, password: str, display_name: str | None, recovery_email: str | None
+        self, username: str, password: str, display_name: str | None, recovery_email: str | None, *, source: str
     ) -> User:
-        """Create a user with its first local identity. Raises Invalid, Conflict (the name is or was taken)."""
+        """Create a user with its first local identity. ``source`` is the address from which somebody asks for it.
+
+        Raises Invalid, Conflict (the name is or was taken), TooOften.
+        """
         if fault := username_fault(username):
             raise Invalid("The user name cannot be used.", {"username": [fault]})
         self._check_password(password, username)
+        await self.throttle.spend("registration", source)
+        if await self.users.is_taken(username):  # before the slow hash; two at once are told apart by the index
+            raise Conflict("This user name is taken.")
         user = User(str(uuid4()), username, display_name or username, recovery_email, self.clock())
         await self.users.add(user, await self.hasher.hash(password), self._first_identity(user, display_name))
+        await self.throttle.registered(username, source)
         return user
 
     async def is_available(self, username: str) -> bool:
@@ -194,13 +201,17 @@ class Accounts:
         proven = await self._prove(user.username, password, source)
         if proven is None:
             raise Forbidden("The password is wrong.")
-        user, password_hash = proven
-        change.check_version(user)
-        if not await self.users.retire(user, password_hash, self.clock() + AGAIN_AFTER):
+        for _ in range(_TRIES):
+            change.check_version(proven[0])
+            if await self.users.retire(*proven, self.clock() + AGAIN_AFTER):
+                break
+            user = await self.users.get(user_id)  # changed meanwhile, or gone
+            proven = user, proven[1]
+        else:
             raise Conflict("The user is being changed. Try again when that is done.")
         try:
-            await self.throttle.attempts.forget(user.username.lower())
             await self.erasures.erase(user_id)
+            await self.throttle.attempts.forget(user.username.lower())
         except Unavailable:
             logger.warning("the database is away; a worker erases what is left")
 

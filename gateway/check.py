@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway import health
-from gateway.errors import CheckFailed, Conflict, GatewayError, Invalid, NotFound
+from gateway.errors import CheckFailed, Conflict, GatewayError, Invalid, NotFound, Unreachable
 from gateway.health import Backlog, Finding, PastCheck
 from gateway.identity import Credentials, UserIdentity
 from gateway.ports import Clock, History, Identities, Meter, Page
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 _TRIES = 10
 _RELAY_TRUSTED_S = 60.0
+_DEADLINE_S = 120.0  # for all of a check; each command has its own, which a slow server can use up again and again
 _MOST_COUNTED = 10_000
 
 
@@ -52,7 +53,7 @@ class RelayProbe:
                     self._error = error
                 self._at = self._monotonic()
         if self._error:
-            raise self._error
+            raise self._error.with_traceback(None)  # else it would keep the frames of all who got it
         return {}
 
 
@@ -79,6 +80,10 @@ class Checks:
             if checked := await self.of(identity):
                 return checked
         raise Conflict("The identity is being changed. Check it when that is done.")
+
+    async def run(self, _: str, identity: UserIdentity, /) -> None:
+        """Check an identity that is due, for a worker. Raises Unavailable."""
+        await self.of(identity)
 
     async def of(self, identity: UserIdentity) -> UserIdentity | None:
         """Check an identity and record it; None where a client has changed it meanwhile. Raises Unavailable."""
@@ -125,7 +130,7 @@ class Checks:
         """Ask all servers; return what they told, and which of them failed how."""
         started = time.monotonic()
         probes = self._probes(route)
-        outcomes = await asyncio.gather(*probes.values(), return_exceptions=True)
+        outcomes = await asyncio.gather(*map(_in_time, probes.values()), return_exceptions=True)
         told: dict[str, str] = {}
         failures: dict[str, GatewayError] = {}
         for server, outcome in zip(probes, outcomes, strict=True):
@@ -152,3 +157,11 @@ class Checks:
         if route.mailbox and route.incoming:
             probes["inserver"] = route.mailbox.probe(route.incoming)
         return probes
+
+
+async def _in_time(probe: Coroutine[Any, Any, Mapping[str, str]]) -> Mapping[str, str]:
+    try:
+        async with asyncio.timeout(_DEADLINE_S):
+            return await probe
+    except TimeoutError as error:
+        raise Unreachable("The server takes too long for its answers.") from error

@@ -25,7 +25,7 @@ from gateway.message import RECIPIENT_TYPES, Message, Participant, discussion_id
 from gateway.patch import Change, merge
 from gateway.ports import Clock, Content, Files, Identities, MessageFilter, Messages, Page, Raws
 
-_TRIES = 5
+_TRIES = 100  # of a change that others come before, each time
 _ALL = Page(limit=1000)  # of a user's identities: more would not fit into any header
 
 

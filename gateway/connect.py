@@ -21,6 +21,7 @@ from gateway.check import Checks
 from gateway.errors import Conflict, Forbidden, Invalid, NotFound
 from gateway.identity import (
     DEFAULT_POLL_INTERVAL,
+    ERROR_KEYS,
     LOGIN_PASSWORD,
     MAX_KEYS,
     OAUTH2,
@@ -34,8 +35,10 @@ from gateway.identity import (
 )
 from gateway.patch import Change, merge
 from gateway.ports import Clock, History, Identities, Page
+from gateway.throttle import Throttle
 
-_TRIES = 5
+_TRIES = 100  # of a change that others come before, each time
+_DEFAULTED = 2  # keys of infos that are stored with a default, and do not count where the client left them out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +60,14 @@ class Connect:
     identities: Identities
     checks: Checks
     history: History
+    throttle: Throttle
     clock: Clock
     allow_plaintext: bool
 
     async def add_remote(self, user_id: str, new: NewRemote, *, verify: bool = False) -> UserIdentity:
         """Store a remote identity; ``verify``: if a check of it succeeds.
 
-        Raises Invalid, Conflict (identifier and protocol are there already), CheckFailed.
+        Raises Invalid, Conflict (identifier and protocol are there already), CheckFailed, TooOften.
         """
         identifier = _identifier(new.identifier)
         infos = _with_defaults(_client_keys(new.infos), new.credentials)
@@ -81,14 +85,16 @@ class Connect:
             check_at=self.clock() if new.status is IdentityStatus.ACTIVE else None,
         )
         if verify:
+            attempt = await self.throttle.spend("verification", f"{user_id} {identity.host}")
             identity = await self.checks.verify(identity, new.credentials)
+            await self.throttle.take_back(attempt)
         await self.identities.add(identity, new.credentials)
         return identity
 
     def _check_servers(self, protocol: str, infos: Mapping[str, str]) -> None:
         """Raise Invalid with every server setting that is missing, malformed or not allowed."""
         errors: dict[str, Sequence[str]] = {}
-        for direction in ("in", "out") if protocol == "imap" else ("out",):
+        for direction in ("in", "out") if protocol == "imap" or infos.get("inserver") else ("out",):
             try:
                 server = endpoint(infos, Credentials({}), direction)
             except Invalid as error:
@@ -143,13 +149,18 @@ class Connect:
     def _changed(self, identity: UserIdentity, patch: Mapping[str, Any], credentials: Credentials) -> UserIdentity:
         """Return the identity as it will be. Raises Invalid."""
         wanted = merge(_seen(identity), patch)
-        infos = _with_defaults(wanted.get("infos", {}), credentials)
-        if len(infos) > MAX_KEYS:
+        infos = wanted.get("infos", {})
+        if "accesstoken" in (patch.get("credentials") or {}) and "authtype" not in (patch.get("infos") or {}):
+            infos.pop("authtype", None)  # it follows from the credentials, as it did when the identity was added
+        infos = _with_defaults(infos, credentials)
+        if len(infos) > MAX_KEYS + _DEFAULTED:
             raise Invalid("Too many infos.", {"infos": [f"Must have at most {MAX_KEYS} keys."]})
         self._check_servers(identity.protocol, infos)
         managed = {key: value for key, value in identity.infos.items() if key in WORKER_KEYS}
         if "status" in patch:
             managed.pop("inactivereason", None)  # from here on the status is the user's decision
+            if identity.status is IdentityStatus.INACTIVE:  # and what failed before counts no more
+                managed = {key: value for key, value in managed.items() if key not in ERROR_KEYS}
         changed = replace(
             identity,
             identifier=_identifier(wanted.get("identifier", identity.identifier)),

@@ -13,7 +13,7 @@ anything else                         next after the interval; 72 hours after th
 A server that is in trouble itself (4yz, [UNAVAILABLE]) says nothing of the password: that is "anything else", and
 neither counts as a refusal nor ends a row of them. Times are stretched or shortened by up to a tenth, so that what
 was checked together is not checked together for ever. Whoever made an identity inactive by hand is not overruled:
-``inactivereason`` tells that it was the checks.
+``inactivereason`` tells that it was the checks. A local identity is never given up.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from gateway.errors import GatewayError, SignInRefused
-from gateway.identity import DEFAULT_POLL_INTERVAL, ERROR_KEYS, IdentityStatus, UserIdentity
+from gateway.identity import DEFAULT_POLL_INTERVAL, ERROR_KEYS, IdentityStatus, IdentityType, UserIdentity
 from gateway.timestamp import rfc3339
 
 UNREACHABLE_FOR = timedelta(hours=72)
@@ -82,6 +82,8 @@ def after(identity: UserIdentity, finding: Finding, chance: float) -> UserIdenti
     checked = _unwell(checked, finding)
     if checked.status is IdentityStatus.INACTIVE:
         return replace(checked, check_at=None)
+    if checked.type is IdentityType.LOCAL:  # the relay is the operator's to mend, and nobody else could
+        return _scheduled(checked, finding.at, 1, chance)
     if checked.refusals >= MOST_REFUSALS:
         return _given_up(checked, "credentials")
     if finding.at - datetime.fromisoformat(checked.infos["firstErrorDate"]) >= UNREACHABLE_FOR:

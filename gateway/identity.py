@@ -82,9 +82,9 @@ class UserIdentity:
 
     @property
     def host(self) -> str:
-        """The host at which a check begins; empty for a local identity, which has the relay."""
+        """The host by which checks are bounded; empty for a local identity, which has the relay."""
         try:
-            return parse_host_port(self.infos.get("inserver") or self.infos.get("outserver") or "")[0]
+            return parse_host_port(self.infos.get("inserver" if self.protocol == "imap" else "outserver", ""))[0]
         except ValueError:
             return ""
 

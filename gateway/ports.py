@@ -178,21 +178,6 @@ class Identities(Protocol):
         """Return how many checks are due, counted up to ``most``, and the identity that has waited longest."""
 
 
-class DueChecks(Protocol):
-    """The identities whose check is due."""
-
-    async def claim(
-        self, owner: str, now: datetime, lease: timedelta, limit: int, room: Callable[[str], int]
-    ) -> Sequence[UserIdentity]:
-        """Take up to ``limit`` identities whose check is due, longest due first, until ``now + lease``.
-
-        Of each host no more than there is ``room`` for.
-        """
-
-    async def renew(self, held: Collection[tuple[str, UserIdentity]], until: datetime) -> None:
-        """Let these leases end then, each if its owner still holds it."""
-
-
 class History(Protocol):
     """How checks ended, for 30 days."""
 
@@ -219,9 +204,9 @@ class MessageFilter:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many messages of one server, by ``Delivery.server``, a worker takes, and how many it has already."""
+    """How many pieces of work of one host a worker takes, and how many it has already."""
 
-    per_server: int = sys.maxsize
+    per_host: int = sys.maxsize
     busy: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -350,3 +350,8 @@ def _envelope(message: Message, identity: UserIdentity, delivery: Delivery) -> E
         recipients=delivery.open_recipients,
         smtputf8=mime.needs_smtputf8(message) or not ascii_mailbox(identity.identifier).isascii(),
     )
+
+
+def server_of(message: Message) -> str:
+    """Return the server that a message was ordered to be sent through."""
+    return message.delivery.server if message.delivery else ""

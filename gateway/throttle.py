@@ -1,12 +1,15 @@
-"""How fast passwords can be guessed, by anybody, through whichever process.
+"""How fast passwords can be guessed, by anybody, through whichever process, and what else costs too much.
 
 An attempt is counted before its password is looked at, and taken back when that is right; where its bucket is full
 it is refused, without a look. There are three kinds of buckets:
 
 1. of a source, an IPv4 address or an IPv6 /64: ``_SOURCE`` failures at once, then one in ``_SOURCE_DRIP``;
 2. of a name, whether or not somebody has it, from all sources: ``_NAME`` at once, then one in ``_NAME_DRIP``;
-3. of a name and a source from which that name has signed in before: the same, in place of 2. So whoever fills
-   bucket 2 from elsewhere does not lock the person out at home, and from anywhere else only until the next drip.
+3. of a name and a source from which that name has signed in before, or was registered: the same, in place of 2. So
+   whoever keeps bucket 2 full from elsewhere does not lock the person out at home. On a way that is new to the
+   gateway the person and the guesser take turns at the drips, whoever comes first.
+
+Other things that cost, or that ask other people's servers, have buckets of their own (:data:`COSTS`).
 """
 
 from __future__ import annotations
@@ -23,6 +26,14 @@ _SOURCE, _SOURCE_DRIP = 100, timedelta(seconds=1)
 _NAME, _NAME_DRIP = 10, timedelta(seconds=30)
 _KNOWN_FOR = timedelta(days=30)
 _IPV6_PREFIX = 64  # RFC 4291 §2.5.1: what one subscriber has at the least
+
+
+# What for: (how often at once, then one in).
+COSTS = {
+    "registration": (100, timedelta(seconds=5)),  # by source; it costs a slow hash
+    "verification": (20, timedelta(seconds=30)),  # by user and host; the server would count it as ours
+    "discovery": (20, timedelta(seconds=3)),  # by user
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +66,28 @@ class Throttle:
         wait = await self.attempts.charge(bucket, self.clock())
         if wait:
             seconds = ceil(wait.total_seconds())
-            raise TooOften(f"Too many wrong passwords. Try again in {seconds} seconds.", seconds)
+            raise TooOften(f"Too many attempts. Try again in {seconds} seconds.", seconds)
+
+    async def spend(self, what: str, whose: str) -> Attempt:
+        """Count one of what costs (a key of COSTS), by whoever it is counted by. Raises TooOften."""
+        size, drip = COSTS[what]
+        bucket = Bucket(what, _network(whose), size, drip)
+        await self._charge(bucket)
+        return Attempt(what, whose, (bucket,))
+
+    async def registered(self, username: str, source: str) -> None:
+        """Know the source of a new name."""
+        await self.attempts.remember(username.lower(), _network(source), self.clock() + _KNOWN_FOR)
 
     async def succeeded(self, attempt: Attempt) -> None:
         """Take the attempt back, and know its source from now on."""
+        await self.take_back(attempt)
+        await self.attempts.remember(attempt.name, attempt.source, self.clock() + _KNOWN_FOR)
+
+    async def take_back(self, attempt: Attempt) -> None:
+        """Let the attempt not count."""
         for bucket in attempt.buckets:
             await self.attempts.refund(bucket)
-        await self.attempts.remember(attempt.name, attempt.source, self.clock() + _KNOWN_FOR)
 
 
 def _network(source: str) -> str:

@@ -53,6 +53,7 @@ class Session:
         self._network = network
         self._helo_name = helo_name
         self._stack = AsyncExitStack()
+        self._client = self._new_client()
         self._replies: Replies | None = None
         self._in_order = True
 
@@ -75,7 +76,6 @@ class Session:
         """Connect and sign in."""
         async with self.explained():
             sock = await self._stack.enter_async_context(self._network.connect(self.endpoint))
-            self._client = self._new_client()
             self._stack.callback(self._client.close)
             await self._client.connect(sock=sock)
             await self._client.ehlo()

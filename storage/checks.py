@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from pymongo import ASCENDING, DESCENDING
-from pymongo.errors import CollectionInvalid, PyMongoError
+from pymongo.errors import CollectionInvalid, OperationFailure, PyMongoError
 
 from gateway.errors import StartError
 from gateway.health import Finding, PastCheck
@@ -20,6 +20,7 @@ from storage.mongo import Document, Mongo, page_of, translating
 CHECKS = "checks"
 OWNER = "of.user_id"
 """What finds a user's checks."""
+_NAMESPACE_EXISTS = 48
 _KEPT_S = 30 * 24 * 3600
 
 
@@ -39,11 +40,15 @@ class MongoHistory:
                 timeseries={"timeField": "at", "metaField": "of", "granularity": "minutes"},
                 expireAfterSeconds=_KEPT_S,
             )
-        except CollectionInvalid:
-            pass  # it is there
+        except (CollectionInvalid, OperationFailure) as error:
+            if isinstance(error, OperationFailure) and error.code != _NAMESPACE_EXISTS:
+                raise StartError("The collection of checks cannot be made.") from error
         except PyMongoError as error:
             raise StartError("The collection of checks cannot be made.") from error
-        await self._checks.create_index([("of.identity_id", ASCENDING), ("at", DESCENDING)])
+        try:
+            await self._checks.create_index([("of.identity_id", ASCENDING), ("at", DESCENDING)])
+        except PyMongoError as error:
+            raise StartError("The index of checks cannot be made.") from error
 
     @translating
     async def add(self, identity: UserIdentity, finding: Finding) -> None:

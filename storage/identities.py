@@ -6,8 +6,7 @@ begins with ``user_id``, the sharding key, so that it holds on a sharded cluster
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,7 +15,8 @@ from pymongo.errors import DuplicateKeyError
 
 from gateway.errors import Conflict, NotFound
 from gateway.identity import Credentials, IdentityStatus, IdentityType, UserIdentity
-from gateway.ports import Clock, Page
+from gateway.ports import ROOM, Clock, Page, Room
+from storage.due import find_due
 from storage.grouped import Grouped
 from storage.mongo import Document, Mongo, Session, page_of, translating
 from storage.secrets import Vault
@@ -136,7 +136,7 @@ class MongoIdentities:
         where = _unchanged(identity, exactly=True) if exactly else _one(identity.user_id, identity.identity_id)
         gone = {
             "$set": {"status": IdentityStatus.DELETED.value, "credentials": {}, "infos": {}},
-            "$unset": {"check_at": ""},
+            "$unset": {"check_at": "", "check_owner": ""},
         }
         if (await self._identities.update_one(where, gone)).matched_count:
             return True
@@ -164,35 +164,16 @@ class MongoIdentities:
 
     @translating
     async def claim(
-        self, owner: str, now: datetime, lease: timedelta, limit: int, room: Callable[[str], int]
+        self, owner: str, now: datetime, lease: timedelta, limit: int, room: Room = ROOM
     ) -> Sequence[UserIdentity]:
         """Take identities whose check is due: find them, mark each atomically, read the marked."""
-        keys = await self._due_with_room(now, limit, room)
+        keys = await find_due(self._identities, now, limit, room, date="check_at", host="host")
         if not keys:
             return []
         mark = {"$set": {"check_owner": owner, "check_at": now + lease}}
         await self._identities.update_many({"_id": {"$in": keys}, "check_at": {"$lte": now}}, mark)
         mine = {"_id": {"$in": keys}, "check_owner": owner}
         return [_from_document(each) async for each in self._identities.find(mine, _WITHOUT_CREDENTIALS)]
-
-    async def _due_with_room(self, now: datetime, limit: int, room: Callable[[str], int]) -> Sequence[str]:
-        """Return the longest due; where hosts have no room left, look again for those of others."""
-        taken: Counter[str] = Counter()
-        keys: list[str] = []
-        full: list[str] = []
-        while len(keys) < limit:
-            due = {"check_at": {"$lte": now}, "host": {"$nin": full}, "_id": {"$nin": keys}}
-            found = await self._identities.find(due, {"host": 1}).sort("check_at", ASCENDING).to_list(limit)
-            for document in found[: limit - len(keys)]:
-                host = document["host"]
-                if taken[host] < room(host):
-                    taken[host] += 1
-                    keys.append(document["_id"])
-                elif host not in full:
-                    full.append(host)
-            if len(found) < limit:
-                break
-        return keys
 
     @translating
     async def renew(self, held: Collection[tuple[str, UserIdentity]], until: datetime) -> None:
@@ -202,6 +183,10 @@ class MongoIdentities:
             "check_owner": {"$in": list({owner for owner, _ in held})},
         }
         await self._identities.update_many(mine, {"$set": {"check_at": until}})
+
+    async def release(self, held: Collection[tuple[str, UserIdentity]], now: datetime) -> None:
+        """Hand these identities back, due at once, each if its owner still holds it."""
+        await self.renew(held, now)
 
     async def walk(self, user_id: str | None, identity_id: str | None) -> AsyncIterator[UserIdentity]:
         """Yield all identities, or those of one user, or one. Raises Unavailable."""
@@ -248,10 +233,12 @@ def _update(before: UserIdentity, after: UserIdentity) -> Document:
     changed = {k for k in {**before.infos, **after.infos} if before.infos.get(k) != after.infos.get(k)}
     infos = _escaped({key: after.infos.get(key) for key in changed})
     values: Document = {f"infos.{key}": value for key, value in infos.items()}
+    if before.refusals != after.refusals:
+        values["refusals"] = after.refusals
     if before.check_at != after.check_at:  # else it may have moved on meanwhile
-        values["check_at"] = after.check_at
+        values |= {"check_at": after.check_at, "check_owner": None}
     update: Document = {"$set": {key: value for key, value in values.items() if value is not None}}
-    update["$set"] |= {"status": after.status.value, "refusals": after.refusals, "host": after.host}
+    update["$set"] |= {"status": after.status.value, "host": after.host}
     if removed := {key: "" for key, value in values.items() if value is None}:
         update["$unset"] = removed
     return update

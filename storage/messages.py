@@ -8,7 +8,6 @@ the owner that gave the message up last, with an outcome.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
@@ -21,6 +20,7 @@ from gateway.delivery import Delivery, DeliveryState, Recipient, RecipientState
 from gateway.errors import NotFound
 from gateway.message import EDITABLE, Attachment, Message, Participant
 from gateway.ports import ROOM, MessageFilter, Page, Room
+from storage.due import find_due
 from storage.grouped import Grouped
 from storage.mongo import Document, Mongo, page_of, translating
 
@@ -134,7 +134,7 @@ class MongoMessages:
         One that cannot be read is logged and left out, so that it holds up no other; its lease brings it back.
         """
         due = {"delivery.due_at": {"$lte": now}}
-        keys = await self._find(due, limit, room)
+        keys = await find_due(self._messages, now, limit, room, date="delivery.due_at", host="delivery.server")
         if not keys:
             return []
         mark = {
@@ -148,26 +148,6 @@ class MongoMessages:
         await self._messages.update_many({"_id": {"$in": keys}, **due}, [{"$set": mark}])
         mine = await self._messages.find({"_id": {"$in": keys}, "delivery.owner": owner}).to_list(limit)
         return [message for document in mine if (message := _readable(document))]
-
-    async def _find(self, due: Document, limit: int, room: Room) -> Sequence[str]:
-        """Return the keys of the messages that waited longest, of each server as many as there is room for."""
-        keys: list[str] = []
-        busy = Counter(room.busy)
-        while wanted := limit - len(keys):
-            full = [server for server, count in busy.items() if count >= room.per_server]
-            query = due | {"delivery.server": {"$nin": full}, "_id": {"$nin": keys}}
-            cursor = self._messages.find(query, {"delivery.server": 1}).sort("delivery.due_at", ASCENDING)
-            found = await cursor.to_list(wanted)
-            taken = []
-            for document in found:
-                server = document["delivery"]["server"]
-                if busy[server] < room.per_server:
-                    busy[server] += 1
-                    taken.append(document["_id"])
-            keys += taken
-            if len(found) < wanted or len(taken) == len(found):
-                break
-        return keys
 
     @translating
     async def renew(self, held: Collection[tuple[str, Message]], until: datetime) -> None:

@@ -5,8 +5,8 @@ The tokens are 256 random bits, so a plain SHA-256 is enough: there is nothing t
 An access token is shown with every request, and asking the database each time would double what a request costs.
 So those in use are kept warm: a token counts as valid without asking while the database has confirmed it, asked
 less than ``_TRUSTED_S`` ago, and all that are in use are confirmed again, by one question, every ``_CONFIRM_S``.
-Hence a revoked token is refused within ``_TRUSTED_S``, less than a second, by every process on any deployment, and
-also by one that has just been cut off from its database.
+Hence a revoked token is refused within ``_TRUSTED_S``, less than a second, by every process, also by one that has
+just been cut off from its database.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ class MongoTokens:
                 await self.confirm()
             except Unavailable:
                 logger.debug("tokens not confirmed")  # each is asked for when it comes
+            except Exception:
+                logger.exception("tokens not confirmed, unexpectedly")
 
     @translating
     async def confirm(self) -> None:

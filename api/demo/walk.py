@@ -103,7 +103,7 @@ async def demonstration(port: int) -> AsyncIterator[Demo]:
             settings = _configuration(Path(directory), port, provider)
             log.configure(settings.log)
             async with running(settings) as (gateway, url):
-                user = await gateway.core.accounts.register(_USERNAME, _PASSWORD, "Demo user", None)
+                user = await gateway.core.accounts.register(_USERNAME, _PASSWORD, "Demo user", None, source="")
                 _, tokens = await gateway.core.accounts.sign_in(_USERNAME, _PASSWORD, source="")
                 identity = await gateway.core.connect.add_remote(user.user_id, _remote(provider))
                 yield Demo(url, provider, user.user_id, tokens.access_token, identity.identity_id)

@@ -54,7 +54,7 @@ class AccountRoutes:
                 summary="Register a user; its first local identity comes with it",
                 body=NewUserSchema,
                 answers={201: CreatedUserSchema},
-                refusals=[Conflict],
+                refusals=[Conflict, TooOften],
                 public=True,
             ),
             Operation(
@@ -100,6 +100,7 @@ class AccountRoutes:
             call.body["password"],
             call.body["display_name"],
             call.body["recovery_email"],
+            source=call.source,
         )
         location = f"/api/v2/users/{user.user_id}"
         return Answer({"location": location, "user_id": user.user_id}, 201, {"Location": location})

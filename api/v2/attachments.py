@@ -8,7 +8,7 @@ from urllib.parse import quote
 from api.answers import AttachedSchema
 from api.routing import ANY_MEDIA_TYPE, Answer, Call, Operation
 from gateway.attach import Attach
-from gateway.errors import Conflict, Forbidden
+from gateway.errors import Conflict, Forbidden, Stale
 from gateway.mime import in_ascii, quoted_string
 
 # Whatever the file is, no browser shall run it in the name of this site.
@@ -49,7 +49,7 @@ class AttachmentRoutes:
                 handler=self._remove,
                 summary="Take an attachment off a draft",
                 answers={204: None},
-                refusals=[Forbidden, Conflict],
+                refusals=[Forbidden, Conflict, Stale],
             ),
         ]
 
@@ -70,7 +70,12 @@ class AttachmentRoutes:
         return Answer(content, headers=headers)
 
     async def _remove(self, call: Call) -> Answer:
-        await self._attach.remove(call.user_id, call.path["message_id"], call.path["temp_id"])
+        temp_id = call.path["temp_id"]
+        if call.if_match is not None:
+            await self._attach.read(call.user_id, call.path["message_id"], temp_id)
+            if not {temp_id, "*"} & {*call.if_match}:
+                raise Stale("It is not the attachment that you read.")
+        await self._attach.remove(call.user_id, call.path["message_id"], temp_id)
         return Answer(status=204)
 
 

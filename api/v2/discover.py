@@ -11,6 +11,7 @@ from api.answers import AnswerSchema
 from api.fields import StrictSchema
 from api.routing import Answer, Call, Operation
 from gateway.discover import Discover
+from gateway.errors import TooOften
 from gateway.identity import PROTOCOLS
 from gateway.proposal import Password, Proposal, Source
 
@@ -61,11 +62,12 @@ class DiscoverRoutes:
                 summary="Find the servers of an address",
                 body=AddressSchema,
                 answers={200: ProposalsSchema},
+                refusals=[TooOften],
             )
         ]
 
     async def _find(self, call: Call) -> Answer:
-        proposals = await self._discover.propose(call.body["identifier"])
+        proposals = await self._discover.propose(call.user_id, call.body["identifier"])
         return Answer({"proposals": [_proposal_json(each) for each in proposals]})
 
 

@@ -13,7 +13,7 @@ from api.fields import HeaderText, PageSchema, StrictSchema, StringMap, Timestam
 from api.routing import Answer, Call, Operation
 from gateway.check import Checks
 from gateway.connect import Connect, NewRemote
-from gateway.errors import CheckFailed, Conflict, Forbidden, Stale
+from gateway.errors import CheckFailed, Conflict, Forbidden, Stale, TooOften
 from gateway.health import PastCheck
 from gateway.identity import (
     AUTHTYPES,
@@ -186,7 +186,7 @@ class IdentityRoutes:
                 body=NewRemoteSchema,
                 query=VerifyQuery,
                 answers={201: CreatedRemoteSchema},
-                refusals=[Conflict, CheckFailed],
+                refusals=[Conflict, CheckFailed, TooOften],
             ),
             Operation(
                 verb="GET",

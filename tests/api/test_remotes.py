@@ -317,3 +317,45 @@ async def test_second_path(user: Client, provider: Provider) -> None:
     path = f"/api/v2/remotes/{identity_id}"
     assert (await user.call("PATCH", path, {"display_name": "New"})).status == 204
     assert (await user.call("DELETE", path)).status == 204
+
+
+async def test_guessing_by_verification(user: Client, provider: Provider) -> None:
+    """Nobody can try out passwords of a mailbox through the gateway as fast as they like."""
+    wrong = remote(provider, credentials={"inusername": ME.address, "inpassword": "wrong"})
+    statuses = [(await user.post(f"{REMOTES}?verify=true", wrong)).status for _ in range(22)]
+    assert statuses[0] == 424
+    assert statuses[-1] == 429
+    assert (await user.post(REMOTES, remote(provider))).status == 201
+
+
+async def test_infos_at_the_limit(user: Client, provider: Provider) -> None:
+    """What was accepted with 64 keys can be changed; one more key is 422."""
+    infos = remote(provider)["infos"] | {f"key{n}": "" for n in range(60)}
+    identity_id = await user.add_remote(provider, infos=infos)
+    assert (await patched(user, identity_id, {"display_name": "New"})).status == 204
+    assert (await patched(user, identity_id, {"infos": {"one": "", "more": "", "key": ""}})).status == 422
+
+
+async def test_a_new_start(user: Client, provider: Provider, mongo: Mongo) -> None:
+    """What failed before an identity was made active again does not count for what fails after."""
+    identity_id = await user.add_remote(provider)
+    gone = {
+        "status": "inactive",
+        "infos.inactivereason": "unreachable",
+        "infos.firstErrorDate": "2026-01-01T00:00:00.000Z",
+        "infos.errorsCount": "145",
+    }
+    await mongo.collection("identities").update_one({"_id": identity_id}, {"$set": gone})
+    await provider.stop()
+    assert (await patched(user, identity_id, {"status": "active"})).status == 204
+    identity = await check(user, identity_id)
+    assert (identity["status"], identity["infos"]["errorsCount"]) == ("active", "1")
+
+
+async def test_oauth2_follows_a_token(user: Client, provider: Provider) -> None:
+    """Where a patch brings an access token and says nothing of the authtype, that follows, as it does in the beginning."""
+    identity_id = await user.add_remote(provider, credentials={})
+    assert (await shown(user, identity_id))["infos"]["authtype"] == "loginpassword"
+    patch = {"credentials": {"username": ME.address, "accesstoken": "token"}}
+    assert (await patched(user, identity_id, patch)).status == 204
+    assert (await shown(user, identity_id))["infos"]["authtype"] == "oauth2"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from api.demo.provider import Provider
+from api.stores import OF_USERS
 from gateway.erase import AGAIN_AFTER, Erase
 from gateway.ports import system_clock
-from storage.checks import CHECKS, OWNER
 from storage.erasures import MongoErasures
 from storage.mongo import Mongo
 from tests.client import PASSWORD, Client
@@ -186,7 +186,7 @@ async def test_if_match(user: Client) -> None:
     assert (await user.call("PATCH", path(user), {"display_name": "Two"}, headers=headers)).status == 412
     body = {"password": PASSWORD}
     assert (await user.call("DELETE", path(user), body, headers=headers)).status == 412
-    for never in ("W/" + tag, '"x"'):
+    for never in ("W/" + tag, '"x"', tag.strip('"'), "W/x", ""):
         headers = {"If-Match": never}
         assert (await user.call("PATCH", path(user), {"display_name": "Two"}, headers=headers)).status == 412
     assert (await user.call("PATCH", path(user), {"display_name": "Two"}, headers={"If-Match": "*"})).status == 204
@@ -281,6 +281,27 @@ async def everything(mongo: Mongo) -> str:
 
 async def erase_what_is_due(mongo: Mongo) -> None:
     """Do what the worker does when the time has come."""
-    erasures = MongoErasures(mongo, dict.fromkeys(["identities", "messages", "raws"], "user_id") | {CHECKS: OWNER})
+    erasures = MongoErasures(mongo, OF_USERS)
     for erasure in await erasures.claim("test", system_clock() + AGAIN_AFTER, timedelta(seconds=60), 5):
         await Erase(erasures).run("test", erasure)
+
+
+# -- what else is throttled --------------------------------------------------------------------------------------
+
+
+async def test_registrations(api: Client) -> None:
+    """Registrations from one source are slowed down, and others' are not."""
+    taken = {"username": "someone", "password": PASSWORD}
+    flood = {"X-Forwarded-For": "203.0.113.5"}
+    statuses = [(await api.post("/api/v1/users", taken, headers=flood)).status for _ in range(120)]
+    assert statuses[:2] == [201, 409]
+    assert statuses[-1] == 429
+    assert (await api.post("/api/v1/users", taken, headers={"X-Forwarded-For": "203.0.113.6"})).status == 409
+
+
+async def test_discoveries(user: Client) -> None:
+    """A user cannot keep the gateway busy with discoveries."""
+    literal = {"identifier": "me@[192.0.2.1]"}
+    statuses = [(await user.post("/api/v2/identities/discover", literal)).status for _ in range(25)]
+    assert statuses[0] == 200
+    assert statuses[-1] == 429

@@ -133,3 +133,11 @@ def test_spread() -> None:
     assert interval(checked(IDENTITY, chance=0.0)) == timedelta(minutes=27)
     assert interval(checked(IDENTITY, chance=0.999999)) < timedelta(minutes=33)
     assert interval(checked(replace(IDENTITY, infos={}))) == timedelta(minutes=15)
+
+
+def test_local_is_never_given_up() -> None:
+    """However long the relay is away or refuses, a local identity stays active and is checked again."""
+    identity = replace(IDENTITY, type=IdentityType.LOCAL, infos={})
+    for days in range(30):
+        identity = checked(identity, REFUSED, at=NOW + timedelta(days=days))
+    assert (identity.status, interval(identity)) == (IdentityStatus.ACTIVE, timedelta(minutes=15))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -73,6 +74,11 @@ async def test_of_others(history: MongoHistory) -> None:
     await history.forget(IDENTITY)
     assert (await history.list("u", "i", None, Page()))[0] == 0
     assert (await history.list("u", "other", None, Page()))[0] == 1
+
+
+async def test_many_first_starts(mongo: Mongo) -> None:
+    """Gateways that start at once on a new database all find the collection made."""
+    await asyncio.gather(*(MongoHistory(mongo).prepare() for _ in range(6)))
 
 
 async def test_kept_for_30_days(history: MongoHistory, mongo: Mongo) -> None:

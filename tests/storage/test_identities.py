@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from gateway.identity import Credentials, IdentityStatus, IdentityType, UserIdentity
+from gateway.ports import ROOM, Room
 from storage import identities, secrets
 from storage.identities import MongoIdentities
 from storage.mongo import Mongo
@@ -46,11 +47,6 @@ def identity(name: str = "me", host: str = "mail.example", check_at: datetime | 
     )
 
 
-def unlimited(_: str) -> int:
-    """Every host has room."""
-    return 1000
-
-
 async def add(store: MongoIdentities, *several: UserIdentity) -> None:
     """Store identities."""
     for each in several:
@@ -61,16 +57,16 @@ async def test_claim(store: MongoIdentities) -> None:
     """What is due is claimed, longest due first, and belongs to its owner until the lease ends."""
     early, due = identity("early", check_at=NOW - LEASE), identity("due")
     await add(store, identity("later", check_at=NOW + LEASE), due, early, identity("never", check_at=None))
-    assert [each.identifier for each in await store.claim("o", NOW, LEASE, 1, unlimited)] == ["early@example.org"]
-    assert [each.identifier for each in await store.claim("p", NOW, LEASE, 9, unlimited)] == ["due@example.org"]
-    assert await store.claim("q", NOW, LEASE, 9, unlimited) == []
-    assert len(await store.claim("q", NOW + LEASE, LEASE, 9, unlimited)) == 3
+    assert [each.identifier for each in await store.claim("o", NOW, LEASE, 1, ROOM)] == ["early@example.org"]
+    assert [each.identifier for each in await store.claim("p", NOW, LEASE, 9, ROOM)] == ["due@example.org"]
+    assert await store.claim("q", NOW, LEASE, 9, ROOM) == []
+    assert len(await store.claim("q", NOW + LEASE, LEASE, 9, ROOM)) == 3
 
 
 async def test_claims_share_the_work(store: MongoIdentities) -> None:
     """Of many claims at once each identity goes to one."""
     await add(store, *(identity(f"n{n}") for n in range(20)))
-    claims = await asyncio.gather(*(store.claim(f"o{n}", NOW, LEASE, 20, unlimited) for n in range(5)))
+    claims = await asyncio.gather(*(store.claim(f"o{n}", NOW, LEASE, 20, ROOM) for n in range(5)))
     claimed = [each.identity_id for claim in claims for each in claim]
     assert len(claimed) == len(set(claimed)) == 20
 
@@ -79,40 +75,38 @@ async def test_room(store: MongoIdentities) -> None:
     """Of a host no more are claimed than it has room for, and those of others behind it are."""
     slow = [identity(f"s{n}", "slow.example", NOW - LEASE) for n in range(10)]
     await add(store, *slow, *(identity(f"q{n}", "quick.example") for n in range(3)))
-    room = {"slow.example": 2, "quick.example": 5}
-    claimed = await store.claim("o", NOW, LEASE, 5, lambda host: room[host])
+    claimed = await store.claim("o", NOW, LEASE, 5, Room(per_host=5, busy={"slow.example": 3}))
     assert sorted(each.host for each in claimed) == ["quick.example"] * 3 + ["slow.example"] * 2
-    assert await store.claim("o", NOW, LEASE, 5, lambda _: 0) == []
 
 
 async def test_renew(store: MongoIdentities) -> None:
     """Who holds a lease can extend it, or end it; who does not cannot."""
     await add(store, identity())
-    (held,) = await store.claim("o", NOW, LEASE, 1, unlimited)
+    (held,) = await store.claim("o", NOW, LEASE, 1, ROOM)
     await store.renew([("other", held)], NOW)
-    assert await store.claim("p", NOW, LEASE, 1, unlimited) == []
+    assert await store.claim("p", NOW, LEASE, 1, ROOM) == []
     await store.renew([("o", held)], NOW + 3 * LEASE)
-    assert await store.claim("p", NOW + 2 * LEASE, LEASE, 1, unlimited) == []
+    assert await store.claim("p", NOW + 2 * LEASE, LEASE, 1, ROOM) == []
     await store.renew([("o", held)], NOW)
-    assert len(await store.claim("p", NOW, LEASE, 1, unlimited)) == 1
+    assert len(await store.claim("p", NOW, LEASE, 1, ROOM)) == 1
 
 
 async def test_record_check(store: MongoIdentities) -> None:
     """A check is recorded on the identity that was checked, and ends the lease."""
     await add(store, identity())
-    (held,) = await store.claim("o", NOW, LEASE, 1, unlimited)
+    (held,) = await store.claim("o", NOW, LEASE, 1, ROOM)
     infos = {**held.infos, "unseen": "3"}
     checked = replace(held, infos=infos, last_check=NOW, check_at=NOW + 5 * LEASE, refusals=1)
     assert await store.record_check(held, checked)
     assert await store.get("u", held.identity_id) == checked
     await store.renew([("o", held)], NOW)
-    assert await store.claim("p", NOW, LEASE, 1, unlimited) == []
+    assert await store.claim("p", NOW, LEASE, 1, ROOM) == []
 
 
 async def test_client_wins(store: MongoIdentities) -> None:
     """What a client changes during a check makes its outcome void; the other way round nothing is lost."""
     await add(store, identity())
-    (held,) = await store.claim("o", NOW, LEASE, 1, unlimited)
+    (held,) = await store.claim("o", NOW, LEASE, 1, ROOM)
     assert await store.change(held, replace(held, display_name="New", check_at=NOW), None, exactly=False)
     given_up = replace(held, status=IdentityStatus.INACTIVE, last_check=NOW, check_at=None)
     assert not await store.record_check(held, given_up)
@@ -127,7 +121,7 @@ async def test_client_wins(store: MongoIdentities) -> None:
 async def test_given_up_is_a_change(store: MongoIdentities) -> None:
     """A client that has not seen that the checks gave an identity up does not overrule that unknowingly."""
     await add(store, identity())
-    seen = (await store.claim("o", NOW, LEASE, 1, unlimited))[0]
+    seen = (await store.claim("o", NOW, LEASE, 1, ROOM))[0]
     assert await store.record_check(seen, replace(seen, status=IdentityStatus.INACTIVE, check_at=None))
     assert not await store.change(seen, replace(seen, display_name="New"), None, exactly=False)
 
@@ -138,7 +132,7 @@ async def test_check_now(store: MongoIdentities) -> None:
     await add(store, later, never)
     for each in (later, never):
         await store.check_now(each, NOW)
-    assert [each.identifier for each in await store.claim("o", NOW, LEASE, 9, unlimited)] == ["later@example.org"]
+    assert [each.identifier for each in await store.claim("o", NOW, LEASE, 9, ROOM)] == ["later@example.org"]
 
 
 async def test_backlog(store: MongoIdentities) -> None:
@@ -157,3 +151,25 @@ async def test_claims_use_the_index(store: MongoIdentities, mongo: Mongo) -> Non
     command = {"find": "identities", "filter": due, "sort": {"check_at": 1}, "limit": 10}
     plan = await mongo.database.command("explain", command, verbosity="executionStats")
     assert plan["executionStats"]["totalDocsExamined"] == 1
+
+
+async def test_a_lease_brings_nothing_back(store: MongoIdentities) -> None:
+    """What a client deletes or makes inactive during its check is not put up for a check by the lease's renewal."""
+    one, two = identity("one"), identity("two")
+    await add(store, one, two)
+    held = [("o", each) for each in await store.claim("o", NOW, LEASE, 9, ROOM)]
+    await store.delete(one, exactly=False)
+    before = await store.get("u", two.identity_id)
+    after = replace(before, status=IdentityStatus.INACTIVE, check_at=None)
+    assert await store.change(before, after, None, exactly=False)
+    await store.renew(held, NOW)
+    assert await store.claim("p", NOW + LEASE, LEASE, 9, ROOM) == []
+
+
+async def test_a_rename_keeps_the_count(store: MongoIdentities) -> None:
+    """A client's change that has nothing to do with checks keeps what they count meanwhile."""
+    await add(store, identity())
+    (held,) = await store.claim("o", NOW, LEASE, 1, ROOM)
+    assert await store.record_check(held, replace(held, refusals=2, last_check=NOW, check_at=NOW + LEASE))
+    assert await store.change(held, replace(held, display_name="New"), None, exactly=False)
+    assert (await store.get("u", held.identity_id)).refusals == 2

@@ -213,7 +213,7 @@ async def test_claim_passes_over_full_servers(store: MongoMessages) -> None:
         order = ordered(draft)
         assert order.delivery
         await store.save(replace(order, delivery=replace(order.delivery, server=server)))
-    room = Room(per_server=3, busy={"slow": 1, "full": 3})
+    room = Room(per_host=3, busy={"slow": 1, "full": 3})
     claimed = await store.claim("w", NOW, LEASE, 4, room)
     assert sorted(each.delivery.server for each in claimed if each.delivery) == ["quick", "quick", "slow", "slow"]
 

@@ -1,4 +1,4 @@
-"""gateway/outbox.py and gateway/work.py over the real store: who is claimed while a server hangs."""
+"""gateway/fair.py and gateway/work.py over the real store: who is claimed while a server hangs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 
 from gateway import delivery as transitions
 from gateway.delivery import DeliveryState
+from gateway.fair import Fair
 from gateway.message import Message
-from gateway.outbox import Outbox
 from gateway.ports import system_clock
+from gateway.send import server_of
 from gateway.work import Worker
 from storage.messages import INDEXES, MongoMessages
 from storage.mongo import Mongo
@@ -75,7 +76,7 @@ async def test_a_slow_server_holds_up_no_other(store: MongoMessages) -> None:
     slow = [await ordered(store, "slow") for _ in range(12)]
     quick = [await ordered(store, "quick") for _ in range(12)]
     servers, wake = Servers(store), asyncio.Event()
-    outbox = Outbox(store, servers, 2, wake)
+    outbox = Fair(store, servers, host_of=server_of, per_host=2, wake=wake)
     worker: Worker[Message] = Worker(outbox, outbox, concurrency=4, poll_s=3600, wake=wake, clock=system_clock)
     worker.start()
     async with asyncio.timeout(GUARD_S):
