@@ -353,7 +353,7 @@ async def test_a_new_start(user: Client, provider: Provider, mongo: Mongo) -> No
 
 
 async def test_oauth2_follows_a_token(user: Client, provider: Provider) -> None:
-    """Where a patch brings an access token and says nothing of the authtype, that follows, as it does in the beginning."""
+    """Where a patch brings an access token and no authtype, that follows from it, as in the beginning."""
     identity_id = await user.add_remote(provider, credentials={})
     assert (await shown(user, identity_id))["infos"]["authtype"] == "loginpassword"
     patch = {"credentials": {"username": ME.address, "accesstoken": "token"}}
