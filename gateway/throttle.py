@@ -47,7 +47,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Throttle:
-    """Counts attempts to prove a password."""
+    """Counts attempts to prove a password, and what else costs too much."""
 
     attempts: Attempts
     clock: Clock
@@ -71,9 +71,9 @@ class Throttle:
     async def spend(self, what: str, whose: str) -> Attempt:
         """Count one of what costs (a key of COSTS), by whoever it is counted by. Raises TooOften."""
         size, drip = COSTS[what]
-        bucket = Bucket(what, _network(whose), size, drip)
+        bucket = Bucket("", f"{what} {_network(whose)}", size, drip)  # of no name: somebody could be called so
         await self._charge(bucket)
-        return Attempt(what, whose, (bucket,))
+        return Attempt("", bucket.source, (bucket,))
 
     async def registered(self, username: str, source: str) -> None:
         """Know the source of a new name."""

@@ -32,7 +32,7 @@ async def find_due(
                 busy[name] += 1
                 taken.append(document["_id"])
         keys += taken
-        if len(found) < wanted or len(taken) == len(found):
+        if len(found) < wanted:
             break
     return keys
 

@@ -106,3 +106,25 @@ async def test_nobody_is_locked_out_at_home(throttle: Throttle, clock: Clock) ->
     await fail_until_refused(throttle, "someone", ELSEWHERE)
     with pytest.raises(TooOften):
         await throttle.begin("someone", HOME)
+
+
+async def test_somebody_called_so(throttle: Throttle) -> None:
+    """What costs is counted apart from the sign-ins of a person whose name is its word."""
+    await throttle.registered("registration", HOME)
+    for _ in range(90):
+        await throttle.spend("registration", HOME)
+    await throttle.succeeded(await throttle.begin("registration", HOME))
+
+
+async def test_what_costs(throttle: Throttle, clock: Clock) -> None:
+    """What costs is refused beyond its measure, for whom it is counted by and for no other, until the next drip."""
+    for _ in range(20):
+        attempt = await throttle.spend("discovery", "one")
+    with pytest.raises(TooOften):
+        await throttle.spend("discovery", "one")
+    await throttle.spend("discovery", "another")
+    await throttle.spend("verification", "one")
+    await throttle.take_back(attempt)
+    await throttle.spend("discovery", "one")
+    clock.now += timedelta(seconds=3)
+    await throttle.spend("discovery", "one")
