@@ -223,8 +223,8 @@ class Send:
         kept = await self._record(owner, message, keep=after.copy_due)
         self._report(message, way, time.monotonic() - started, outcome=after.state if kept else "lost")
         if kept:
-            self.outcomes.tell(message)
             await self._mark_answered(message)
+            self.outcomes.tell(message)
         if kept and after.copy_due:
             await self._file_copy(owner, message, way)
 
