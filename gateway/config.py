@@ -19,11 +19,26 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, get_type_hints
+from urllib.parse import urlsplit
 
 from gateway.address import parse_host_port, parse_mailbox
 from gateway.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "GATEWAY_"
+FAKE_FAULTS = (
+    "add_domain",
+    "records",
+    "check",
+    "repair",
+    "add_mailbox",
+    "change_mailbox",
+    "delete_mailbox",
+    "reset_password",
+    "sign_in_code",
+    "add_alias",
+    "delete_alias",
+)
+"""What the fake mail backend can be told to refuse: the methods of the port."""
 
 
 def _host_name(value: str) -> str | None:
@@ -51,6 +66,41 @@ def _name_servers(value: tuple[str, ...]) -> str | None:
             ip_address(parse_host_port(server)[0])
         except ValueError:
             return "is wrong; write addresses of name servers, like 192.0.2.53 or [2001:db8::53]:5353"
+    return None
+
+
+def _host_name_or_nothing(value: str) -> str | None:
+    return _host_name(value) if value else None
+
+
+def _dns_name(value: str) -> str | None:
+    good = not value or re.fullmatch(r"([A-Za-z0-9_-]{1,63}\.)+[A-Za-z0-9-]{1,63}", value)
+    return None if good else "is no name in the DNS; write it like _spf.example.org"
+
+
+def _mailbox(value: str) -> str | None:
+    try:
+        parse_mailbox(value or "postmaster@example.org")
+    except ValueError as error:
+        return f"is no mail address: {error}"
+    return None
+
+
+def _web_url(value: str) -> str | None:
+    if not value:
+        return None
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018 - reading it is the check
+    except ValueError:
+        return "is no URL"
+    good = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
+    return None if good else "is no URL; write it like https://mail.example.org"
+
+
+def _sign_in_url(value: str) -> str | None:
+    if value and "{code}" not in value:
+        return "names no {code}; write it like https://webmail.example.org/login/{code}"
     return None
 
 
@@ -108,6 +158,12 @@ class ServerSection:
         "Networks of the proxies in front, whose X-Forwarded-For is believed. Failed sign-ins are counted by the"
         " address that a request comes from: with a proxy that is not named here all people share one.",
         rule=_networks,
+    )
+    public_url: str = _key(
+        "",
+        "URL at which people reach the gateway, for links in mails, e.g. https://mail.example.org. Empty: mails"
+        " name a token without a link.",
+        rule=_web_url,
     )
 
 
@@ -269,6 +325,60 @@ class ChecksSection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DomainsSection:
+    """The domains that are hosted here."""
+
+    backend: str = _key(
+        "fake",
+        "The mail servers that keep the mailboxes: dimail, see [dimail], or fake, which simulates one and keeps no"
+        " mail.",
+        choices=("fake", "dimail"),
+    )
+    mx_host: str = _key(
+        "",
+        "Host that takes the domains' mail: the owners of domains are told to publish it (backend fake; dimail says"
+        " by itself what to publish). Empty: mx.local_domain; and so for the next ones.",
+        rule=_host_name_or_nothing,
+    )
+    imap_host: str = _key("", "Host that people read mail from.", rule=_host_name_or_nothing)
+    smtp_host: str = _key("", "Host that people send mail through.", rule=_host_name_or_nothing)
+    webmail_host: str = _key("", "Host of the webmail.", rule=_host_name_or_nothing)
+    spf_host: str = _key(
+        "", "Name whose SPF record lists your sending servers. Empty: _spf.local_domain.", rule=_dns_name
+    )
+    sender: str = _key(
+        "",
+        "Address from which invitations and sign-in links come; they go through the relay. Empty:"
+        " no-reply@local_domain.",
+        rule=_mailbox,
+    )
+    sign_in_url: str = _key(
+        "",
+        "Where the sign-in links in mails point; {code} stands for the secret, {email} for the mailbox. Empty:"
+        " https://webmail_host/login/{code}.",
+        rule=_sign_in_url,
+    )
+    fake_faults: tuple[str, ...] = _key(
+        (),
+        "What the fake backend refuses, to try how that looks: any of add_domain, records, check, repair,"
+        " add_mailbox, change_mailbox, delete_mailbox, reset_password, sign_in_code, add_alias, delete_alias.",
+        choices=FAKE_FAULTS,
+    )
+    fake_delay_s: float = _key(0.0, "Seconds that the fake backend takes for an answer.", minimum=0, maximum=60)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DimailSection:
+    """The dimail server, for domains.backend = "dimail"."""
+
+    url: str = _key("", "Its URL, e.g. https://api.dimail.example.org.", rule=_web_url)
+    username: str = _key("", "Name to sign in with.")
+    password: str = _key("", "Password to sign in with.", secret=True)
+    password_file: str = _key("", "File that holds the password, where it should not stand here.", path=True)
+    timeout_s: float = _key(30.0, "Seconds to wait for an answer.", minimum=0.1, maximum=300)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """The whole configuration, one attribute per table of the file."""
 
@@ -281,6 +391,8 @@ class Config:
     network: NetworkSection
     delivery: DeliverySection
     checks: ChecksSection
+    domains: DomainsSection
+    dimail: DimailSection
 
 
 _SECTIONS: Mapping[str, type[Any]] = get_type_hints(Config)

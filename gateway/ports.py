@@ -7,17 +7,22 @@ database's members and their journals before its method returns.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from gateway.delivery import Reply
+from gateway.domain import DkimKey, Domain, DomainCheck, Record
 from gateway.health import Finding, PastCheck
 from gateway.identity import Credentials, Endpoint, UserIdentity
+from gateway.invitation import Invitation
+from gateway.mailbox import Alias, Mailbox
 from gateway.message import Message
+from gateway.notice import Notice
 from gateway.proposal import Proposal
+from gateway.roles import Role
 from gateway.user import Tokens, User
 
 Clock = Callable[[], datetime]
@@ -309,6 +314,135 @@ class Raws(Protocol):
         """Remove the bytes, if they are there."""
 
 
+class Domains(Protocol):
+    """The domains that are hosted here, and who manages them."""
+
+    async def add(self, domain: Domain, private_key: str) -> None:
+        """Store a domain with its DKIM key, in PEM, encrypted. Raises Conflict when the name is taken."""
+
+    async def get(self, name: str) -> Domain:
+        """Return a domain. Raises NotFound."""
+
+    async def list(self, user_id: str, page: Page) -> tuple[int, Sequence[Domain]]:
+        """Return how many domains the user has a role on and a page of them, by name."""
+
+    async def of_context(self, context: str) -> Sequence[Domain]:
+        """Return the domains that share a context."""
+
+    async def save(self, before: Domain, after: Domain) -> bool:
+        """Store the status, features, roles and time of the next check that ``after`` changes.
+
+        If nobody has changed the domain since ``before`` was read; True when so. Atomic.
+        """
+
+    async def record_check(self, before: Domain, after: Domain) -> bool:
+        """Store what a check made of a domain, if its status and features are still as before; True when they were.
+
+        Where it is enabled after that, its mailboxes that wait are due at once. All of it or nothing.
+        """
+
+    async def private_key(self, name: str) -> str:
+        """Return the DKIM key in PEM. Raises NotFound."""
+
+
+class Invitations(Protocol):
+    """Who is invited to manage a domain. Expired ones are never returned."""
+
+    async def add(self, invitation: Invitation, notice: Notice) -> None:
+        """Store an invitation, and that a mail is to tell of it: both or neither."""
+
+    async def list(self, domain: str, now: datetime, page: Page) -> tuple[int, Sequence[Invitation]]:
+        """Return how many there are to a domain and a page of them, oldest first."""
+
+    async def get(self, invitation_id: str, now: datetime) -> Invitation:
+        """Return an invitation. Raises NotFound."""
+
+    async def delete(self, domain: str, invitation_id: str) -> None:
+        """Take an invitation back. Raises NotFound."""
+
+    async def set_token(self, invitation_id: str, token: str) -> bool:
+        """Let this token, and no other, accept the invitation; stored is its hash. False when there is none."""
+
+    async def of_token(self, token: str, now: datetime) -> Invitation:
+        """Return the invitation that the token accepts. Raises NotFound."""
+
+    async def of_addresses(self, addresses: Collection[str], now: datetime) -> Sequence[Invitation]:
+        """Return the invitations of these addresses."""
+
+    async def accept(self, invitation: Invitation, user_id: str) -> Role:
+        """Remove the invitation and give the user its role, unless there is a higher one already; return that.
+
+        Both or neither. Raises NotFound (the invitation is gone), Conflict (the domain has too many managers).
+        """
+
+
+class Mailboxes(Protocol):
+    """The mailboxes of hosted domains. Local identities come and go with them, in the same transaction.
+
+    A user who has the address as another identity already keeps that, and gets none of the mailbox.
+    """
+
+    async def add(self, domain: str, admit: Callable[[Domain], Mailbox]) -> Mailbox:
+        """Store the mailbox that ``admit`` makes of the domain as it is at that moment, and return it.
+
+        ``admit`` may be called several times, and what it raises is raised. No change of the domain's status slips
+        in between. Raises NotFound (no such domain), Conflict (there is a mailbox of that name).
+        """
+
+    async def get(self, domain: str, local_part: str) -> Mailbox:
+        """Return a mailbox. Raises NotFound."""
+
+    async def list(self, domain: str, page: Page) -> tuple[int, Sequence[Mailbox]]:
+        """Return how many there are and a page of them, by local part."""
+
+    async def save(self, before: Mailbox, after: Mailbox, notice: Notice | None = None) -> bool:
+        """Store a changed mailbox, if nobody has changed it since; True when so. All of it or nothing.
+
+        ``notice``: a mail about it that is to go out.
+        """
+
+    async def delete(self, mailbox: Mailbox) -> bool:
+        """Remove a mailbox, if nobody has changed it since it was read; True when so."""
+
+    async def claim(self, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Mailbox]:
+        """Take up to ``limit`` mailboxes whose creation at the backend is due; each such attempt is counted."""
+
+    async def renew(self, held: Collection[tuple[str, Mailbox]], until: datetime) -> None:
+        """Extend the leases of these mailboxes, each if its owner still holds it."""
+
+    async def release(self, held: Collection[tuple[str, Mailbox]], now: datetime) -> None:
+        """Hand these mailboxes back, due at once, each if its owner still holds it."""
+
+    async def record(self, owner: str, mailbox: Mailbox, notice: Notice | None = None) -> bool:
+        """Store how the creation of a mailbox ended, if the owner still holds it; True when so. As save() else."""
+
+
+class Aliases(Protocol):
+    """The aliases of hosted domains."""
+
+    async def add(self, alias: Alias) -> None:
+        """Store an alias. Raises Conflict when it is there already."""
+
+    async def get(self, domain: str, local_part: str, destination: str) -> Alias:
+        """Return an alias. Raises NotFound."""
+
+    async def list(self, domain: str, page: Page, local_part: str | None = None) -> tuple[int, Sequence[Alias]]:
+        """Return how many aliases there are, of one local part where given, and a page of them, in order."""
+
+    async def delete(self, alias: Alias) -> None:
+        """Remove an alias. Raises NotFound."""
+
+
+class Notices(Protocol):
+    """Mails of the gateway's own that are to go out."""
+
+    async def done(self, owner: str, notice: Notice) -> None:
+        """Forget a notice, if the owner still holds it."""
+
+    async def postpone(self, owner: str, notice: Notice, until: datetime) -> None:
+        """Let a notice be looked at again then, if the owner still holds it."""
+
+
 class Health(Protocol):
     """Whether the database answers."""
 
@@ -341,7 +475,7 @@ class Submitter(Protocol):
         """Do what sending needs short of a message: connect, TLS, sign in. Raises RemoteError."""
 
 
-class Mailbox(Protocol):
+class MessageStore(Protocol):
     """Keeps messages, as IMAP does."""
 
     async def file_sent(self, endpoint: Endpoint, message_id: str, raw: bytes, at: datetime) -> str | None:
@@ -369,11 +503,71 @@ class ServerFinder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class SignInCode:
+    """A secret that signs in to a mailbox, ``max_uses`` times before ``expires_at``."""
+
+    code: str = field(repr=False)
+    expires_at: datetime
+    max_uses: int
+
+
+class MailBackend(Protocol):
+    """The servers that keep the mail of hosted domains. Every method raises RemoteError.
+
+    What is done already is no error: each may be called again after an answer that was lost.
+    """
+
+    async def add_domain(self, domain: Domain) -> None:
+        """Host a domain with its features."""
+
+    async def records(self, domain: Domain) -> Sequence[Record]:
+        """Return the DNS records that the owner has to publish."""
+
+    async def check(self, domain: Domain) -> Mapping[str, DomainCheck]:
+        """Return how the internal checks end, by name."""
+
+    async def repair(self, domain: Domain) -> None:
+        """Try to mend what the internal checks found."""
+
+    async def add_mailbox(self, mailbox: Mailbox) -> str | None:
+        """Create a mailbox; return its password, or None where one of that address is there already."""
+
+    async def change_mailbox(self, mailbox: Mailbox) -> None:
+        """Give a mailbox the names that it has here, and let it be in use if it is enabled here."""
+
+    async def delete_mailbox(self, mailbox: Mailbox) -> None:
+        """Remove a mailbox with its mail."""
+
+    async def reset_password(self, mailbox: Mailbox) -> str:
+        """Give a mailbox a new password; return it."""
+
+    async def sign_in_code(self, mailbox: Mailbox, expires_in: timedelta, max_uses: int) -> SignInCode:
+        """Return a new code that signs in to the mailbox."""
+
+    async def add_alias(self, alias: Alias) -> None:
+        """Create an alias."""
+
+    async def delete_alias(self, alias: Alias) -> None:
+        """Remove an alias."""
+
+
+class DomainProbe(Protocol):
+    """Looks at a domain from outside."""
+
+    async def check(self, domain: Domain, records: Sequence[Record]) -> Mapping[str, DomainCheck]:
+        """Return how the external checks end, by name: whether the domain's DNS has these records."""
+
+
+DkimKeys = Callable[[], Awaitable[tuple[DkimKey, str]]]
+"""Makes a DKIM key; returns its public half and the private one in PEM."""
+
+
+@dataclass(frozen=True, slots=True)
 class Adapter:
     """How the identities of one protocol reach the outside. Without a mailbox no sent copy is filed."""
 
     submitter: Submitter
-    mailbox: Mailbox | None = None
+    mailbox: MessageStore | None = None
 
 
 @dataclass(frozen=True, slots=True)

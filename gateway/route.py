@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.identity import Credentials, Endpoint, IdentityType, UserIdentity, endpoint
-from gateway.ports import Identities, Mailbox, Outside, Submitter
+from gateway.ports import Identities, MessageStore, Outside, Submitter
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class Route:
 
     submitter: Submitter
     outgoing: Endpoint
-    mailbox: Mailbox | None = None
+    mailbox: MessageStore | None = None
     incoming: Endpoint | None = None
 
 

@@ -32,7 +32,7 @@ _CODE = re.compile(r"\[([A-Z0-9-]+)[^\]]*\]", re.IGNORECASE)
 
 
 class ImapAdapter:
-    """The core's Mailbox for IMAP servers."""
+    """The core's MessageStore for IMAP servers."""
 
     def __init__(self, network: Network) -> None:
         self._network = network

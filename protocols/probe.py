@@ -13,7 +13,7 @@ from typing import NamedTuple
 from gateway.address import ascii_host, domain_of
 from gateway.errors import RemoteError, SignInRefused
 from gateway.identity import Endpoint, TLSMode
-from gateway.ports import Mailbox, Submitter
+from gateway.ports import MessageStore, Submitter
 from gateway.proposal import Proposal, Source
 
 _WAVE_S = 4.0  # for all names to answer on one port
@@ -36,7 +36,7 @@ class Probe:
 
     def __init__(
         self,
-        mailbox: Mailbox,
+        mailbox: MessageStore,
         submitter: Submitter,
         imap_ports: Ports = IMAP_PORTS,
         smtp_ports: Ports = SMTP_PORTS,
@@ -67,7 +67,9 @@ class Probe:
             )
         ]
 
-    async def _first(self, adapter: Mailbox | Submitter, hosts: Sequence[str], ports: Ports) -> Endpoint | None:
+    async def _first(
+        self, adapter: MessageStore | Submitter, hosts: Sequence[str], ports: Ports
+    ) -> Endpoint | None:
         for tls, port in ((TLSMode.IMPLICIT, ports.implicit), (TLSMode.STARTTLS, ports.starttls)):
             servers = [Endpoint(host, port, tls) for host in hosts]
             answers = await asyncio.gather(*(self._answers(adapter, each) for each in servers))
@@ -75,7 +77,7 @@ class Probe:
                 return good[0]
         return None
 
-    async def _answers(self, adapter: Mailbox | Submitter, server: Endpoint) -> bool:
+    async def _answers(self, adapter: MessageStore | Submitter, server: Endpoint) -> bool:
         try:
             async with self._at_once, asyncio.timeout(_WAVE_S):
                 await adapter.probe(server)

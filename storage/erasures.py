@@ -9,7 +9,8 @@ from pymongo import ASCENDING, IndexModel
 
 from gateway.ports import Erasure
 from storage.files import MongoFiles
-from storage.mongo import Document, Mongo, Session, translating
+from storage.mongo import Mongo, Session, translating
+from storage.queue import DueQueue
 
 ERASURES = "erasures"
 INDEXES = {ERASURES: [IndexModel([("due_at", ASCENDING)])]}
@@ -21,6 +22,7 @@ class MongoErasures:
     def __init__(self, mongo: Mongo, collections: Mapping[str, str], files: Sequence[MongoFiles] = ()) -> None:
         self.operation_s = mongo.operation_s
         self._erasures = mongo.collection(ERASURES)
+        self._queue = DueQueue(self._erasures)
         self._collections = [(mongo.collection(name), field) for name, field in collections.items()]
         self._files = files
 
@@ -44,20 +46,12 @@ class MongoErasures:
     @translating
     async def claim(self, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Erasure]:
         """Take due erasures, one atomic update each."""
-        taken: list[Erasure] = []
-        while len(taken) < limit:
-            mine = {"$set": {"owner": owner, "due_at": now + lease}}
-            document: Document | None = await self._erasures.find_one_and_update({"due_at": {"$lte": now}}, mine)
-            if document is None:
-                break
-            taken.append(Erasure(document["_id"]))
-        return taken
+        return [Erasure(document["_id"]) for document in await self._queue.claim(owner, now, lease, limit)]
 
     @translating
     async def renew(self, held: Collection[tuple[str, Erasure]], until: datetime) -> None:
         """Extend the leases, each if its owner still holds it."""
-        for owner, erasure in held:
-            await self._erasures.update_one({"_id": erasure.user_id, "owner": owner}, {"$set": {"due_at": until}})
+        await self._queue.renew([(owner, erasure.user_id) for owner, erasure in held], until)
 
     @translating
     async def release(self, held: Collection[tuple[str, Erasure]], now: datetime) -> None:

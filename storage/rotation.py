@@ -25,10 +25,10 @@ from bson.binary import UUID_SUBTYPE, Binary
 from pymongo import ASCENDING, UpdateOne
 
 from gateway.errors import Unavailable
-from storage.identities import IDENTITIES
 from storage.keyring import LOCAL, drop_old_keys, ensure_next_key
+from storage.mongo import Collection as Holder
 from storage.mongo import Document, Mongo, translating
-from storage.secrets import SEALED, Vault, generation_of
+from storage.secrets import HOLDERS, SEALED, Vault, generation_of
 
 GRACE_S = 60.0
 """Five times as long as a store's method may take from the sealing of a value to its writing, or from the reading
@@ -36,8 +36,8 @@ of one to its opening (``Mongo.operation_s``)."""
 
 _PAGE = 200  # documents; one page takes well under a second
 
-Value = tuple[str, str, str]
-"""Where a value is: user_id, identity_id, and its key among the credentials as it is stored."""
+Value = tuple[str | None, str, str]
+"""Where a value is: user_id, if its document has one, ``_id``, and its key among the stored credentials."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Rotation:
         """``vault`` is open. ``grace_s`` may be 0 where no gateway is running."""
         self.operation_s = mongo.operation_s
         self._keys = vault.keys
-        self._identities = mongo.collection(IDENTITIES)
+        self._holders = [mongo.collection(name) for name in HOLDERS]
         self._vault = vault
         self._keyring = vault.keyring
         self._grace_s = grace_s
@@ -115,45 +115,46 @@ class Rotation:
 
     async def _reseal(self, part: str, retired: Collection[bytes]) -> AsyncIterator[Progress]:
         """Seal all values anew that are sealed with one of these data keys."""
-        total = await self._count()
-        done, last = 0, ""
-        while page := await self._page(last):
-            await self._reseal_page(page, retired)
-            done, last = done + len(page), page[-1]["_id"]
-            yield Progress(part, done, max(total, done))
+        total, done = await self._count(), 0
+        for holder in self._holders:
+            last = ""
+            while page := await self._page(holder, last):
+                await self._reseal_page(holder, page, retired)
+                done, last = done + len(page), page[-1]["_id"]
+                yield Progress(part, done, max(total, done))
 
     @translating
     async def _count(self) -> int:
-        return await self._identities.count_documents(SEALED)
+        return sum([await holder.count_documents(SEALED) for holder in self._holders])
 
     @translating
-    async def _page(self, after: str) -> list[Document]:
+    async def _page(self, holder: Holder, after: str) -> list[Document]:
         # Page by page in place of one long cursor, which an election would end.
         where = SEALED | {"_id": {"$gt": after}}
-        found = self._identities.find(where, {"user_id": 1, "credentials": 1}).sort("_id", ASCENDING).limit(_PAGE)
+        found = holder.find(where, {"user_id": 1, "credentials": 1}).sort("_id", ASCENDING).limit(_PAGE)
         return await found.to_list(_PAGE)
 
     @translating
-    async def _reseal_page(self, page: list[Document], retired: Collection[bytes]) -> None:
+    async def _reseal_page(self, holder: Holder, page: list[Document], retired: Collection[bytes]) -> None:
         old: dict[Value, bytes] = {
-            (document["user_id"], document["_id"], key): value
+            (document.get("user_id"), document["_id"], key): value
             for document in page
             for key, value in document["credentials"].items()
             if _data_key_of(value) in retired
         }
         if old:
-            new = await self._vault.encrypt(await self._opened(old))
-            await self._identities.bulk_write([_update(at, old[at], new[at]) for at in old], ordered=False)
+            new = await self._vault.encrypt(await self._opened(holder, old))
+            await holder.bulk_write([_update(at, old[at], new[at]) for at in old], ordered=False)
 
-    async def _opened(self, old: dict[Value, bytes]) -> dict[Value, str]:
+    async def _opened(self, holder: Holder, old: dict[Value, bytes]) -> dict[Value, str]:
         values: dict[Value, str] = {}
         for at, sealed in old.items():
             try:
                 values |= await self._vault.decrypt({at: sealed})
             except Unavailable as error:
                 raise Unavailable(
-                    f"The credentials of the identity {at[1]} cannot be opened. Is a key missing, or the KMS away?"
-                    " If it is damaged, delete that identity. Then rotate again."
+                    f"What {at[1]} in {holder.name} keeps sealed cannot be opened. Is a key missing, or the KMS"
+                    " away? If it is damaged, delete that document. Then rotate again."
                 ) from error
         return values
 
@@ -179,6 +180,7 @@ def _data_key_of(value: bytes) -> bytes:
 
 
 def _update(at: Value, old: bytes, new: bytes) -> UpdateOne:
-    user_id, identity_id, key = at
-    path = f"credentials.{key}"
-    return UpdateOne({"_id": identity_id, "user_id": user_id, path: old}, {"$set": {path: new}})
+    user_id, key, name = at
+    path = f"credentials.{name}"
+    where = {"_id": key, path: old} | ({"user_id": user_id} if user_id else {})  # the sharding key of identities
+    return UpdateOne(where, {"$set": {path: new}})

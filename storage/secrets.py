@@ -43,9 +43,11 @@ INDEXES = {
     ]
 }
 SEALED: Document = {"credentials": {"$nin": [None, {}]}}
-"""What finds the documents of ``identities`` that hold sealed values."""
+"""What finds the documents that hold sealed values."""
+# The modules that these collections are of import this one.
+HOLDERS = ("identities", "domains", "dimail")
+"""The collections that have such documents."""
 
-_IDENTITIES = "identities"  # storage/identities.py names it, and imports this module
 _ALGORITHM = "AEAD_AES_256_CBC_HMAC_SHA_512-Random"
 _CIPHERTEXT = 6  # BSON binary subtype 6, encrypted
 _AWAY = "The stored credentials cannot be opened at the moment. Try again."
@@ -85,11 +87,12 @@ class Vault:
             raise StartError("The database does not answer while the keys are read.") from error
 
     async def _make_first_data_key(self) -> None:
-        if await self._mongo.collection(_IDENTITIES).find_one(SEALED, {"_id": 1}):
-            raise StartError(
-                f"The database holds sealed credentials, and its collection {KEYS!r} is empty. Restore the whole"
-                " database from its copy, this collection included."
-            )
+        for name in HOLDERS:
+            if await self._mongo.collection(name).find_one(SEALED, {"_id": 1}):
+                raise StartError(
+                    f"The database holds sealed credentials, and its collection {KEYS!r} is empty. Restore the"
+                    " whole database from its copy, this collection included."
+                )
         await self.make_data_key(1)
         await self._check(await self.current())  # another process may have made it, with another key file
 

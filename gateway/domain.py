@@ -1,0 +1,153 @@
+"""A domain that is hosted here: its records, its checks, who manages it. Data and rules, no I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import idna
+from publicsuffixlist import PublicSuffixList
+
+from gateway.roles import Role
+
+MOST_ACCESSES = 1000
+_INTERVAL = timedelta(hours=1)
+_SPREAD = 0.1  # as those of identities, checks of domains shall not come in herds
+_MAX_NAME = 253  # RFC 1035 §2.3.4, without the length bytes of the root
+_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")  # RFC 1123 §2.1
+_SUFFIXES = PublicSuffixList()
+
+
+class Feature(StrEnum):
+    """What a domain is used for."""
+
+    MAILBOX = "mailbox"
+    WEBMAIL = "webmail"
+    ALIAS = "alias"
+
+
+class DomainStatus(StrEnum):
+    """``action_required``: of the owner, in the DNS; ``failed``: on our side."""
+
+    PENDING = "pending"
+    ENABLED = "enabled"
+    FAILED = "failed"
+    DISABLED = "disabled"
+    ACTION_REQUIRED = "action_required"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong: a code for machines, and a sentence that tells what to change."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class DomainCheck:
+    """How one check of a domain ended. ``internal``: what it looks at is in our hands, not in the owner's."""
+
+    internal: bool
+    faults: Sequence[Fault] = ()
+
+    @property
+    def ok(self) -> bool:
+        """True when nothing is wrong."""
+        return not self.faults
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A DNS record to publish. ``target`` is the whole name in A-labels, without the final dot."""
+
+    target: str
+    type: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class DkimKey:
+    """The public half of a domain's DKIM key (RFC 6376 §3.6.1): base64 of its SubjectPublicKeyInfo."""
+
+    selector: str
+    public: str
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A domain that is hosted here.
+
+    ``name`` is in its Unicode form, lower case; ``context`` is a space that domains share. ``records`` are what its
+    owner has to publish. ``roles`` are the managers' by user_id. ``check_at`` is when a worker checks it next.
+    ``version`` counts the changes that people make.
+    """
+
+    name: str
+    context: str
+    features: Sequence[Feature]
+    status: DomainStatus
+    dkim: DkimKey
+    roles: Mapping[str, Role]
+    date_insert: datetime
+    checks: Mapping[str, DomainCheck]
+    records: Sequence[Record] = ()
+    last_check: datetime | None = None
+    check_at: datetime | None = None
+    version: int = 0
+
+    @property
+    def ascii_name(self) -> str:
+        """The name in A-labels (RFC 5890), as DNS has it."""
+        return idna.encode(self.name, uts46=True).decode("ascii")
+
+    def is_sole_owner(self, user_id: str) -> bool:
+        """True when the domain would have no owner without this user."""
+        return [each for each, role in self.roles.items() if role is Role.OWNER] == [user_id]
+
+
+def parse_domain(text: str) -> str:
+    """Return a domain name in its one spelling: lower case, Unicode form.
+
+    Refused are public suffixes, under which others register their names. Raises ValueError with a sentence for the
+    user.
+    """
+    try:
+        ascii_name = idna.encode(text.removesuffix("."), uts46=True).decode("ascii").lower()
+        name = idna.decode(ascii_name).lower()
+    except (idna.IDNAError, UnicodeError) as error:
+        raise ValueError("is no domain name; write it like example.org") from error
+    labels = ascii_name.split(".")
+    if len(ascii_name) > _MAX_NAME or len(labels) < 2 or not all(map(_LABEL.fullmatch, labels)):  # noqa: PLR2004 - a name and what it is under
+        raise ValueError("is no domain name; write it like example.org")
+    if labels[-1].isdigit():
+        raise ValueError("is no domain name; it looks like an IP address")
+    if not _SUFFIXES.privatesuffix(ascii_name):
+        raise ValueError("is a public suffix, under which people register their domains; name one of those")
+    return name
+
+
+def after_check(
+    domain: Domain, checks: Mapping[str, DomainCheck], records: Sequence[Record], at: datetime, chance: float
+) -> Domain:
+    """Return the domain after a check; ``chance`` is random in [0, 1)."""
+    status = domain.status if domain.status is DomainStatus.DISABLED else _status(checks)
+    next_at = at + _INTERVAL * (1 + _SPREAD * (2 * chance - 1))
+    return replace(
+        domain,
+        checks=checks,
+        records=records,
+        status=status,
+        last_check=at,
+        check_at=next_at.replace(microsecond=next_at.microsecond // 1000 * 1000),
+    )
+
+
+def _status(checks: Mapping[str, DomainCheck]) -> DomainStatus:
+    failing = [check for check in checks.values() if not check.ok]
+    if not failing:
+        return DomainStatus.ENABLED
+    return DomainStatus.FAILED if all(check.internal for check in failing) else DomainStatus.ACTION_REQUIRED

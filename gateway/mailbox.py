@@ -1,0 +1,103 @@
+"""A mailbox and an alias of a hosted domain. Data and rules, no I/O."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID, uuid5
+
+from gateway.identity import IdentityStatus, IdentityType, UserIdentity
+
+_ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_DOT_STRING = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")  # RFC 5321 §4.1.2, lower case
+_MAX_LOCAL_PART = 64  # octets, RFC 5321 §4.5.3.1.1
+
+
+class MailboxStatus(StrEnum):
+    """``pending``: to be created at the mail backend when the domain is enabled; ``failed``: it refused to."""
+
+    PENDING = "pending"
+    ENABLED = "enabled"
+    FAILED = "failed"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A mailbox of a hosted domain.
+
+    ``hosted``: it is at the mail backend. ``attempts`` counts how often its creation there was begun, ``due_at`` is
+    when that is begun again, None where it is not; ``error`` is what the backend said last. ``version`` counts the
+    changes.
+    """
+
+    mailbox_id: str
+    domain: str
+    local_part: str
+    first_name: str
+    last_name: str
+    display_name: str
+    secondary_email: str | None
+    user_id: str | None
+    status: MailboxStatus
+    date_insert: datetime
+    hosted: bool = False
+    attempts: int = 0
+    due_at: datetime | None = None
+    error: str | None = None
+    version: int = 0
+
+    @property
+    def email(self) -> str:
+        """Its address, with the domain in its Unicode form."""
+        return f"{self.local_part}@{self.domain}"
+
+    @property
+    def identity(self) -> UserIdentity | None:
+        """The local identity that its user has of it; None where nobody has one.
+
+        It comes when the mailbox is at the backend, and its id follows from mailbox and user.
+        """
+        if self.user_id is None or not self.hosted:
+            return None
+        active = self.status is MailboxStatus.ENABLED
+        return UserIdentity(
+            identity_id=str(uuid5(UUID(self.mailbox_id), self.user_id)),
+            user_id=self.user_id,
+            type=IdentityType.LOCAL,
+            protocol="smtp",
+            identifier=self.email,
+            display_name=self.display_name or self.email,
+            status=IdentityStatus.ACTIVE if active else IdentityStatus.INACTIVE,
+            infos={},
+            last_check=None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """Mail to ``local_part`` at the domain goes to ``destination``, a mail address."""
+
+    domain: str
+    local_part: str
+    destination: str
+
+    @property
+    def email(self) -> str:
+        """The address that is the alias."""
+        return f"{self.local_part}@{self.domain}"
+
+
+def parse_local_part(text: str) -> str:
+    """Return a local part in its one spelling, lower case. Raises ValueError with a sentence for the user.
+
+    Quoted strings (RFC 5321 §4.1.2) are no names to give to people: hosts are warned of them there, too.
+    """
+    local_part = text.lower()
+    if len(local_part) > _MAX_LOCAL_PART or not _DOT_STRING.fullmatch(local_part):
+        raise ValueError(
+            "is no local part: 1 to 64 letters a-z, digits and !#$%&'*+-/=?^_`{|}~, with single dots between them"
+        )
+    return local_part
