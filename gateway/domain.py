@@ -62,7 +62,11 @@ class DomainCheck:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A DNS record to publish. ``target`` is the whole name in A-labels, without the final dot."""
+    """A DNS record to publish, as clients of dimail know it.
+
+    ``target`` is relative to the domain, empty for the domain itself; ``type`` is mx, cname or txt. ``value`` is
+    the host in A-labels with its final dot, without the preference of an MX, or the text.
+    """
 
     target: str
     type: str
