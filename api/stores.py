@@ -13,9 +13,22 @@ from typing import Any
 from gateway.config import StorageSection
 from gateway.errors import Unavailable
 from gateway.ports import system_clock
-from storage import attempts, checks, erasures, files, identities, messages, raws, secrets, tokens, users
+from storage import (
+    attempts,
+    checks,
+    domains,
+    erasures,
+    files,
+    identities,
+    messages,
+    raws,
+    secrets,
+    tokens,
+    users,
+)
 from storage.attempts import MongoAttempts
 from storage.checks import MongoHistory
+from storage.domains import MongoDomains
 from storage.embedded import EmbeddedMongod
 from storage.erasures import MongoErasures
 from storage.files import MongoFiles
@@ -32,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 INDEXES = (
     attempts.INDEXES
+    | domains.INDEXES
     | erasures.INDEXES
     | files.INDEXES
     | identities.INDEXES
@@ -70,6 +84,7 @@ class Stores:
     erasures: MongoErasures
     attempts: MongoAttempts
     history: MongoHistory
+    domains: MongoDomains
 
 
 async def open_stores(settings: StorageSection, stack: AsyncExitStack, mongo: Mongo | None = None) -> Stores:
@@ -98,6 +113,7 @@ async def open_stores(settings: StorageSection, stack: AsyncExitStack, mongo: Mo
         erasures=of_erasures,
         attempts=MongoAttempts(mongo),
         history=history,
+        domains=MongoDomains(mongo, vault),
     )
 
 

@@ -323,8 +323,8 @@ class Domains(Protocol):
     async def get(self, name: str) -> Domain:
         """Return a domain. Raises NotFound."""
 
-    async def list(self, user_id: str, page: Page) -> tuple[int, Sequence[Domain]]:
-        """Return how many domains the user has a role on and a page of them, by name."""
+    async def list(self, user_id: str | None, page: Page) -> tuple[int, Sequence[Domain]]:
+        """Return how many domains the user has a role on (None: there are) and a page of them, by name."""
 
     async def of_context(self, context: str) -> Sequence[Domain]:
         """Return the domains that share a context."""
