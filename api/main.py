@@ -1,13 +1,15 @@
-"""The composition root: builds everything from the configuration, starts it, stops it. Nothing else sees all."""
+"""The composition root: builds everything from the configuration, starts it, stops it.
+
+Nothing else sees all, but ``api/operate.py``, which uses the parts without a gateway around them.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -17,7 +19,7 @@ from api.health import HealthRoutes
 from api.metrics import Metrics
 from api.process import bind, until_signal, url_of
 from api.routing import Operation, Routes
-from api.stores import Stores, at_most, database, database_of_others, key_file, open_stores, open_vault
+from api.stores import Stores, at_most, open_stores
 from api.v1.accounts import AccountRoutes
 from api.v1.messages import MessageRoutes
 from api.v2.accounts import UserRoutes
@@ -33,19 +35,15 @@ from gateway.config import Config, RelaySection
 from gateway.connect import Connect
 from gateway.discover import Discover
 from gateway.erase import Erase
-from gateway.errors import NotFound
 from gateway.fair import Fair
-from gateway.identity import Endpoint, SignIn, TLSMode, UserIdentity
+from gateway.identity import Endpoint, SignIn, TLSMode
 from gateway.ports import Outside, system_clock
-from gateway.rounds import check_all
 from gateway.route import Routing
 from gateway.send import Send, server_of
 from gateway.throttle import Throttle
 from gateway.work import Worker
 from protocols import registry
 from protocols.network import Network
-from storage.keyring import prepare_next_key
-from storage.rotation import GRACE_S, Progress, Rotation
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +109,7 @@ async def assembled(config: Config) -> AsyncIterator[Gateway]:
     async with AsyncExitStack() as stack:
         stores = await open_stores(config.storage, stack)
         metrics = Metrics()
-        core = await _core(config, stores, metrics, stack)
+        core = await assembled_core(config, stores, metrics, stack)
         workers = _workers(config, stores, core)
         operations = _operations(core, stores, workers, metrics)
         application = app.build(operations, core.accounts, metrics, config.server)
@@ -122,7 +120,8 @@ async def assembled(config: Config) -> AsyncIterator[Gateway]:
         yield Gateway(application, core)
 
 
-async def _core(config: Config, stores: Stores, metrics: Metrics, stack: AsyncExitStack) -> Core:
+async def assembled_core(config: Config, stores: Stores, metrics: Metrics, stack: AsyncExitStack) -> Core:
+    """Return the use cases on these stores; the stack ends what they have open."""
     local_domain = config.accounts.local_domain
     network = Network(config.network)
     adapters = await stack.enter_async_context(registry.adapters(network, local_domain, config.delivery))
@@ -234,58 +233,6 @@ async def _canceled(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-# -- what the command line asks for ------------------------------------------------------------------------------
-
-
 async def serve(config: Config) -> None:
     """Run a gateway until a signal. Raises as until_signal does."""
     await until_signal(running(config))
-
-
-async def rotate_keys(config: Config, report: Callable[[Progress], None]) -> None:
-    """Rotate the keys of the database, in which gateways may be at work. Raises StartError, Unavailable."""
-    async with AsyncExitStack() as stack:
-        shared = await database_of_others(config.storage, stack)
-        mongo = shared or await database(config.storage, stack)
-        vault = await open_vault(config.storage, mongo, stack)
-        # Who has the embedded database has nobody to wait for.
-        async for progress in Rotation(mongo, vault, grace_s=GRACE_S if shared else 0).run():
-            report(progress)
-
-
-def prepare_keys(config: Config) -> Path:
-    """Add the next master key to the key file; return its path. Raises StartError."""
-    path = key_file(config.storage)
-    prepare_next_key(path)
-    return path
-
-
-async def check_identities(
-    config: Config, username: str | None, identity_id: str | None, report: Callable[[UserIdentity, int], None]
-) -> None:
-    """Check all identities, those of one user, or one; ``report`` gets each that was checked, and of how many.
-
-    Gateways may be at work on the database. Raises StartError, NotFound (no such user, no identity), Unavailable.
-    """
-    async with AsyncExitStack() as stack:
-        shared = await database_of_others(config.storage, stack)
-        stores = await open_stores(config.storage, stack, shared)
-        core = await _core(config, stores, Metrics(), stack)
-        user_id = None if username is None else await _user_id(stores, username)
-        total = await stores.identities.count(user_id, identity_id)
-        if not total:
-            raise NotFound("There is no such identity.")
-        await check_all(
-            core.checks,
-            stores.identities.walk(user_id, identity_id),
-            lambda identity: report(identity, total),
-            concurrency=config.checks.concurrency,
-            per_host=config.checks.per_host,
-        )
-
-
-async def _user_id(stores: Stores, username: str) -> str:
-    found = await stores.users.find(username)
-    if found is None:
-        raise NotFound(f"There is no user {username}.")
-    return found[0].user_id

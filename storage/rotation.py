@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection
-from dataclasses import dataclass
 
 from bson.binary import UUID_SUBTYPE, Binary
 from pymongo import ASCENDING, UpdateOne
 
 from gateway.errors import Unavailable
+from gateway.progress import Progress
 from storage.keyring import LOCAL, drop_old_keys, ensure_next_key
 from storage.mongo import Collection as Holder
 from storage.mongo import Document, Mongo, translating
@@ -38,15 +38,6 @@ _PAGE = 200  # documents; one page takes well under a second
 
 Value = tuple[str | None, str, str]
 """Where a value is: user_id, if its document has one, ``_id``, and its key among the stored credentials."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far one part of a rotation is: ``done`` of ``total``."""
-
-    part: str
-    done: float
-    total: float
 
 
 class Rotation:

@@ -30,7 +30,8 @@ from storage.identities import INDEXES as IDENTITY_INDEXES
 from storage.identities import MongoIdentities
 from storage.keyring import name_of, prepare_next_key, read_key_file
 from storage.mongo import Mongo
-from storage.rotation import GRACE_S, Progress, Rotation
+from gateway.progress import Progress
+from storage.rotation import GRACE_S, Rotation
 from storage.secrets import INDEXES, Vault
 
 Key = TypeVar("Key")

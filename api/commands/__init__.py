@@ -1,0 +1,1 @@
+"""The commands of ``mail-gateway``, one module a group."""
