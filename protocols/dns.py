@@ -3,20 +3,30 @@
 The system's resolver blocks a thread per question, and the event loop has four of them: one user whose domain has
 slow name servers would delay all. dnspython's resolver waits in the loop, for a time that is bounded for each query
 and in all, and what it keeps is bounded too.
+
+What a zone says of itself now is asked of its own servers: resolvers keep answers for hours.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, zip_longest
 from typing import Any
 
 import dns.asyncresolver
+from dns import rcode
+from dns.asyncquery import udp_with_fallback
 from dns.exception import DNSException
+from dns.flags import AA
+from dns.message import Message, make_query
+from dns.name import Name, root
 from dns.nameserver import Do53Nameserver
+from dns.rdataclass import IN
+from dns.rdatatype import CNAME, NS, SOA, RdataType
 from dns.resolver import NXDOMAIN, Answer, CacheKey, LifetimeTimeout, LRUCache, NoNameservers
 
 from gateway.address import parse_host_port
@@ -28,6 +38,12 @@ _CACHED_ANSWERS = 1000
 _CACHED_RECORDS = 64  # of one answer; a larger one, up to 64 KB and some thousand records, is not kept
 _MAX_RECORDS = 16  # that are looked at, of one name and type
 _PORT = 53
+_UDP_BYTES = 1232  # that pass every path unfragmented, as resolvers have agreed on the DNS flag day 2020
+_MAX_ALIASES = 8
+_ROUNDS = 2  # in which all servers of a zone are asked: datagrams get lost
+
+Lookup = Callable[[Name, str], Awaitable[Sequence[Any]]]
+"""Returns all records of a name and type, none where there is no such name. Raises Unreachable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +98,36 @@ class Resolver:
         records = await self._ask(name, "SRV")
         return [Service(host, each.port) for each in records if (host := _host(each.target))]
 
+    async def records(self, name: Name, kind: str) -> Sequence[Any]:
+        """Return all records of a name and type, aliases followed, in any order; nothing kept is used.
+
+        Raises Unreachable.
+        """
+        answer = await _answer(self._fresh, name, kind)
+        return list(answer) if answer else []
+
+    async def zone_of(self, name: Name) -> tuple[Name, Sequence[str]] | None:
+        """Return the zone that a name lies in, as far as it is known, and the hosts that serve it.
+
+        Raises Unreachable.
+        """
+        while name != root:
+            answer = await _answer(self._fresh, name, "NS")
+            if answer and answer.canonical_name == name:  # an alias lies in the zone above it
+                return name, [_host(each.target) for each in answer]
+            name = name.parent()
+        return None
+
     async def _ask(self, name: str, kind: str) -> Sequence[Any]:
-        try:
-            answer = await self._stub.resolve(name, kind, search=False, raise_on_no_answer=False)
-        except NXDOMAIN:
-            return []
-        except (LifetimeTimeout, NoNameservers) as error:
-            raise Unreachable(f"The name servers of {name} do not answer as they should.") from error
-        except DNSException as error:  # a name that no question can hold
-            raise _no_such_name(name) from error
-        return answer.rrset.processing_order()[:_MAX_RECORDS] if answer.rrset else []
+        answer = await _answer(self._stub, name, kind)
+        return answer.rrset.processing_order()[:_MAX_RECORDS] if answer and answer.rrset else []
+
+    @cached_property
+    def _fresh(self) -> dns.asyncresolver.Resolver:
+        """Keeps nothing: a record that was just mended counts at once."""
+        stub = copy(self._stub)
+        stub.cache = None
+        return stub
 
     @cached_property
     def _stub(self) -> dns.asyncresolver.Resolver:
@@ -117,6 +153,95 @@ class _Cache(LRUCache):
         records = sum(len(rrset) for section in value.response.sections for rrset in section)
         if records <= _CACHED_RECORDS:
             super().put(key, value)
+
+
+class Zone:
+    """A zone as its own servers have it now. They are asked directly, one after the other, and nothing is kept."""
+
+    def __init__(
+        self, name: Name, servers: Sequence[str], resolver: Resolver, *, port: int, timeout: float
+    ) -> None:
+        """``servers`` are addresses; ``resolver`` is asked for other zones; ``timeout``: seconds per query."""
+        self._name = name
+        self._servers = list(servers)
+        self._resolver = resolver
+        self._port = port
+        self._timeout = timeout
+
+    async def exists(self, name: Name) -> bool:
+        """True when something has this name or is beneath it (RFC 8020). Raises Unreachable."""
+        reply = await self._ask(name, SOA)
+        if self._refers(reply, name):
+            return bool(await self._resolver.records(name, "SOA"))
+        return reply.rcode() != rcode.NXDOMAIN or bool(reply.answer)  # an alias exists whatever it leads to
+
+    async def records(self, name: Name, kind: str) -> Sequence[Any]:
+        """Return all records of a name and type, aliases followed, out of the zone too. Raises Unreachable.
+
+        What else a server says of an alias is left aside: it need not be in charge of that.
+        """
+        wanted = RdataType.make(kind)
+        for _ in range(_MAX_ALIASES):
+            if not name.is_subdomain(self._name):
+                return await self._resolver.records(name, kind)
+            reply = await self._ask(name, wanted)
+            if self._refers(reply, name):
+                return await self._resolver.records(name, kind)
+            if found := reply.get_rrset(reply.answer, name, IN, wanted):
+                return list(found)
+            alias = reply.get_rrset(reply.answer, name, IN, CNAME)
+            if not alias:
+                return []
+            name = alias[0].target
+        raise Unreachable(f"{_host(name)} is an alias of an alias, and so on without end.")
+
+    async def _ask(self, name: Name, kind: RdataType) -> Message:
+        query = make_query(name, kind, use_edns=0, payload=_UDP_BYTES, flags=0)  # no RD: nobody else is to be asked
+        for server in self._servers * _ROUNDS:
+            reply = await self._exchange(query, server)
+            if reply and self._is_answer(reply, name):
+                self._servers.sort(key=lambda each: each != server)  # the one that answers is the next to be asked
+                return reply
+        raise Unreachable(
+            f"No name server of {_host(self._name)} answers for it. Set the zone up there, or correct the NS"
+            " records at your registrar."
+        )
+
+    async def _exchange(self, query: Message, server: str) -> Message | None:
+        try:
+            reply, _ = await udp_with_fallback(
+                query, server, self._timeout, self._port, ignore_unexpected=True, ignore_errors=True
+            )
+        except (DNSException, OSError, EOFError):
+            return None
+        return reply
+
+    def _is_answer(self, reply: Message, name: Name) -> bool:
+        """True unless the server has failed, or is not in charge and answers from hearsay (a lame delegation)."""
+        if reply.rcode() not in (rcode.NOERROR, rcode.NXDOMAIN):
+            return False
+        return bool(reply.flags & AA) or self._refers(reply, name)
+
+    def _refers(self, reply: Message, name: Name) -> bool:
+        """True when the reply only says that a zone further down is asked for the name (RFC 1034 §4.3.2, 3b)."""
+        return not reply.answer and any(
+            each.rdtype == NS
+            and each.name != self._name
+            and each.name.is_subdomain(self._name)
+            and name.is_subdomain(each.name)
+            for each in reply.authority
+        )
+
+
+async def _answer(stub: dns.asyncresolver.Resolver, name: Name | str, kind: str) -> Answer | None:
+    try:
+        return await stub.resolve(name, kind, search=False, raise_on_no_answer=False)
+    except NXDOMAIN:
+        return None
+    except (LifetimeTimeout, NoNameservers) as error:
+        raise Unreachable(f"The name servers of {_host(name)} do not answer as they should.") from error
+    except DNSException as error:  # a name that no question can hold
+        raise _no_such_name(_host(name)) from error
 
 
 def _host(name: Any) -> str:

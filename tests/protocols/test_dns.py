@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from dns.name import from_text
 from dns.rcode import REFUSED
 
 from gateway.errors import Unreachable
-from protocols.dns import Resolver, Service
+from protocols.dns import Resolver, Service, Zone
 from tests.protocols.name_server import NameServer
 
 HOST = "mail.elsewhere.example"
@@ -131,3 +133,114 @@ async def test_no_name_servers(tmp_path: Path) -> None:
     for path in (empty, broken, tmp_path / "missing"):
         with pytest.raises(Unreachable, match=r"Set network\.nameservers"):
             await Resolver(resolv_conf=str(path)).addresses(HOST)
+
+
+# -- what a zone says of itself ----------------------------------------------------------------------------------
+
+ZONE = from_text("city.example")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[NameServer]:
+    """The zone's own name server."""
+    async with NameServer("city.example", "127.0.0.2") as server:
+        server.has("city.example", "MX", "10 a.example.", ttl=3600)
+        yield server
+
+
+def zone(server: NameServer, resolver: Resolver, *others: str) -> Zone:
+    """Return the zone as this server and, asked first, others have it."""
+    return Zone(ZONE, [*others, server.host], resolver, port=server.port, timeout=0.5)
+
+
+async def test_fresh_records(names: NameServer, resolver: Resolver) -> None:
+    """What a check asks is asked anew each time, and comes whole."""
+    names.has("city.example", "MX", *(f"{n} mx{n}.city.example." for n in range(40)), ttl=300)
+    for _ in range(2):
+        assert len(await resolver.records(ZONE, "MX")) == 40
+    assert await resolver.records(from_text("nothing.example"), "MX") == []
+    assert names.asked.count("city.example MX") == 4  # by UDP and TCP
+
+
+async def test_zone_of(names: NameServer, resolver: Resolver) -> None:
+    """A name lies in the closest zone above it; one that is an alias has no zone of its own."""
+    names.has("city.example", "NS", "NS.city.example.")
+    names.has("alias.city.example", "CNAME", "other.example.")
+    names.has("other.example", "NS", "ns.other.example.")
+    for name in ("city.example", "a.b.city.example", "alias.city.example"):
+        assert await resolver.zone_of(from_text(name)) == (ZONE, ["ns.city.example"])
+    assert await resolver.zone_of(from_text("missing.test")) is None
+
+
+async def test_own_servers(names: NameServer, resolver: Resolver, server: NameServer) -> None:
+    """Names in the zone are asked of its servers, others of the resolver."""
+    names.has("other.example", "MX", "10 b.example.")
+    (own,) = await zone(server, resolver).records(ZONE, "MX")
+    (other,) = await zone(server, resolver).records(from_text("other.example"), "MX")
+    assert (str(own.exchange), str(other.exchange)) == ("a.example.", "b.example.")
+    assert names.asked == ["other.example MX"]
+
+
+async def test_existence(resolver: Resolver, server: NameServer) -> None:
+    """A name exists that has anything, also when that is an alias of nothing."""
+    server.has("alias.city.example", "CNAME", "missing.city.example.")
+    asked = zone(server, resolver)
+    assert await asked.exists(ZONE)
+    assert await asked.exists(from_text("alias.city.example"))
+    assert not await asked.exists(from_text("missing.city.example"))
+
+
+async def test_next_server(resolver: Resolver, server: NameServer) -> None:
+    """Servers that are silent, refuse, or tell hearsay are passed over, and not asked first again."""
+    async with (
+        NameServer("city.example", "127.0.0.3", server.port) as silent,
+        NameServer("other.example", "127.0.0.4", server.port) as refusing,
+        NameServer(host="127.0.0.5", port=server.port) as lame,
+    ):
+        silent.fails("city.example MX", None)
+        lame.has("city.example", "MX", "10 elsewhere.example.")
+        asked = zone(server, resolver, silent.host, refusing.host, lame.host)
+        for _ in range(2):
+            (record,) = await asked.records(ZONE, "MX")
+            assert str(record.exchange) == "a.example."
+        assert silent.asked == refusing.asked == lame.asked == ["city.example MX"]
+
+
+async def test_lost_datagram(resolver: Resolver, server: NameServer) -> None:
+    """A single server is asked once more when no answer comes."""
+    server.loses("city.example MX")
+    assert await zone(server, resolver).records(ZONE, "MX")
+    server.fails("city.example MX", None)
+    with pytest.raises(Unreachable, match=r"No name server of city\.example answers"):
+        await zone(server, resolver).records(ZONE, "MX")
+
+
+async def test_referrals(names: NameServer, resolver: Resolver, server: NameServer) -> None:
+    """A zone further down is left to the resolver; a referral upwards says that the server knows nothing."""
+    server.has("down.city.example", "NS", "ns.elsewhere.example.")
+    names.has("down.city.example", "MX", "10 b.example.")
+    asked = zone(server, resolver)
+    (record,) = await asked.records(from_text("down.city.example"), "MX")
+    assert str(record.exchange) == "b.example."
+    assert not await asked.exists(from_text("down.city.example"))
+    names.has("down.city.example", "SOA", "a.example. b.example. 1 2 3 4 5")
+    assert await asked.exists(from_text("down.city.example"))
+    deeper = Zone(from_text("x.down.city.example"), [server.host], resolver, port=server.port, timeout=0.5)
+    with pytest.raises(Unreachable):
+        await deeper.records(from_text("x.down.city.example"), "MX")
+
+
+async def test_nonsense(resolver: Resolver, server: NameServer) -> None:
+    """An answer that is truncated and then none at all is no answer."""
+    server.breaks("city.example MX")
+    with pytest.raises(Unreachable):
+        await zone(server, resolver).records(ZONE, "MX")
+
+
+async def test_circle_of_aliases(resolver: Resolver, server: NameServer) -> None:
+    """Aliases that turn in a circle end."""
+    server.has("a.city.example", "CNAME", "b.city.example.")
+    server.has("b.city.example", "CNAME", "a.city.example.")
+    with pytest.raises(Unreachable, match="without end"):
+        await zone(server, resolver).records(from_text("a.city.example"), "MX")
+    assert len(server.asked) == 8
