@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from gateway.config import DeliverySection
-from gateway.ports import Adapter
+from gateway.config import Config, DeliverySection
+from gateway.mail_hosts import Hosts
+from gateway.ports import Adapter, Clock, DomainProbe, MailBackend
 from protocols.autoconfig import Autoconfig
+from protocols.backends.dimail import DimailBackend
+from protocols.backends.fake import FakeBackend, Keep, SimulatedProbe
 from protocols.discover import Finder
 from protocols.https import Https
 from protocols.imap import ImapAdapter
@@ -39,3 +42,19 @@ def finder(network: Network, helo_name: str) -> Finder:
         Probe(ImapAdapter(network), SmtpAdapter(network, helo_name)),
     )
     return Finder([way.find for way in ways])
+
+
+@asynccontextmanager
+async def mail_backend(
+    config: Config, network: Network, probe: DomainProbe, keep: Keep, clock: Clock
+) -> AsyncIterator[tuple[MailBackend, DomainProbe]]:
+    """Yield the servers of the hosted domains, and how these are looked at from outside; end their sessions.
+
+    ``probe`` looks at the real DNS; ``keep`` is where the fake keeps its state. Raises ConfigurationError.
+    """
+    if config.domains.backend == "fake":
+        hosts = Hosts.of(config.domains, config.accounts.local_domain)
+        yield FakeBackend(keep, hosts, config.domains, clock), SimulatedProbe(probe)
+        return
+    async with DimailBackend(config.dimail, network.tls, clock) as dimail:
+        yield dimail, probe

@@ -1,0 +1,120 @@
+"""The state of the fake mail backend: its domains, mailboxes and aliases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from datetime import datetime
+from hashlib import sha256
+
+from pymongo.errors import DuplicateKeyError
+
+from gateway.domain import Domain, Feature
+from gateway.mailbox import Alias, Mailbox, MailboxStatus
+from gateway.ports import SignInCode
+from storage.mongo import Document, Mongo, translating
+
+DOMAINS = "fake_domains"
+MAILBOXES = "fake_mailboxes"
+ALIASES = "fake_aliases"
+_MOST_CODES = 10  # of a mailbox; older ones are void
+
+
+class MongoFakeMail:
+    """The fake's Keep. Codes are kept by their hashes, in the mailbox to which they sign in."""
+
+    def __init__(self, mongo: Mongo) -> None:
+        self.operation_s = mongo.operation_s
+        self._domains = mongo.collection(DOMAINS)
+        self._mailboxes = mongo.collection(MAILBOXES)
+        self._aliases = mongo.collection(ALIASES)
+
+    @translating
+    async def put_domain(self, domain: Domain) -> bool:
+        """Keep a domain with its features. False, and nothing changed, where its name is in another context."""
+        where = {"_id": domain.name, "context": domain.context}
+        features = [feature.value for feature in domain.features]
+        try:
+            await self._domains.update_one(where, {"$set": {"features": features}}, upsert=True)
+        except DuplicateKeyError:  # of the name, or of another process at this very moment
+            kept = await self._domains.find_one({"_id": domain.name})
+            return kept is not None and kept["context"] == domain.context
+        return True
+
+    @translating
+    async def features(self, domain: str) -> Collection[Feature] | None:
+        """Return the features of a domain, None where there is no such domain."""
+        kept = await self._domains.find_one({"_id": domain})
+        return [Feature(feature) for feature in kept["features"]] if kept else None
+
+    @translating
+    async def add_mailbox(self, mailbox: Mailbox) -> bool:
+        """Keep a mailbox; False, and nothing changed, where there is one of that address."""
+        try:
+            await self._mailboxes.insert_one({"_id": mailbox.email, "codes": []} | _shown(mailbox))
+        except DuplicateKeyError:
+            return False
+        return True
+
+    @translating
+    async def change_mailbox(self, mailbox: Mailbox) -> bool:
+        """Keep its names and whether it is in use; False where there is no such mailbox."""
+        done = await self._mailboxes.update_one({"_id": mailbox.email}, {"$set": _shown(mailbox)})
+        return done.matched_count == 1
+
+    @translating
+    async def is_active(self, email: str) -> bool | None:
+        """Return whether a mailbox is in use, None where there is no such mailbox."""
+        kept = await self._mailboxes.find_one({"_id": email}, {"active": 1})
+        return bool(kept["active"]) if kept else None
+
+    @translating
+    async def delete_mailbox(self, email: str) -> None:
+        """Remove a mailbox and its codes, if it is there."""
+        await self._mailboxes.delete_one({"_id": email})
+
+    @translating
+    async def add_code(self, email: str, code: SignInCode) -> bool:
+        """Keep a code that signs in to a mailbox, by its hash; False where there is no such mailbox."""
+        kept = {"hash": _hash(code.code), "expires_at": code.expires_at, "uses_left": code.max_uses}
+        push = {"$push": {"codes": {"$each": [kept], "$slice": -_MOST_CODES}}}
+        return (await self._mailboxes.update_one({"_id": email}, push)).matched_count == 1
+
+    @translating
+    async def use_code(self, email: str, code: str, now: datetime) -> bool:
+        """Use a code once more; False where it cannot be used, or not any more. Atomic."""
+        usable = {"hash": _hash(code), "expires_at": {"$gt": now}, "uses_left": {"$gt": 0}}
+        where = {"_id": email, "active": True, "codes": {"$elemMatch": usable}}
+        return (await self._mailboxes.update_one(where, {"$inc": {"codes.$.uses_left": -1}})).matched_count == 1
+
+    @translating
+    async def add_alias(self, alias: Alias) -> None:
+        """Keep an alias, if it is not there yet."""
+        await self._aliases.update_one({"_id": _pair(alias)}, {"$setOnInsert": {}}, upsert=True)
+
+    @translating
+    async def delete_alias(self, alias: Alias) -> None:
+        """Remove an alias, if it is there."""
+        await self._aliases.delete_one({"_id": _pair(alias)})
+
+    @translating
+    async def clear(self) -> None:
+        """Forget everything."""
+        await asyncio.gather(*(kept.delete_many({}) for kept in (self._domains, self._mailboxes, self._aliases)))
+
+
+def _shown(mailbox: Mailbox) -> Document:
+    return {
+        "first_name": mailbox.first_name,
+        "last_name": mailbox.last_name,
+        "display_name": mailbox.display_name,
+        "active": mailbox.status is MailboxStatus.ENABLED,
+    }
+
+
+def _pair(alias: Alias) -> Document:
+    return {"from": alias.email, "to": alias.destination}
+
+
+def _hash(code: str) -> str:
+    return sha256(code.encode("utf-8", "surrogatepass")).hexdigest()
