@@ -13,8 +13,11 @@ from marshmallow import Schema, fields, validate
 
 from api.fields import IdentifierField, MailboxField
 from gateway.delivery import DeliveryState, RecipientState
+from gateway.domain import DomainStatus, Feature
 from gateway.identity import PROTOCOLS, IdentityStatus, IdentityType
+from gateway.mailbox import MailboxStatus
 from gateway.message import PARTICIPANT_TYPES
+from gateway.roles import Role
 
 
 class AnswerSchema(Schema):
@@ -244,6 +247,120 @@ class MessagesSchema(AnswerSchema):
 
     total = Total()
     messages = fields.List(fields.Nested(MessageSchema))
+
+
+class AccessSchema(AnswerSchema):
+    """A user who manages a domain."""
+
+    user_id = IdentifierField()
+    username = fields.String()
+    role = fields.String(validate=validate.OneOf(list(Role)))
+
+
+class AccessesSchema(AnswerSchema):
+    """A page of the managers of a domain, owners first."""
+
+    total = Total()
+    accesses = fields.List(fields.Nested(AccessSchema))
+
+
+class InvitationSchema(AnswerSchema):
+    """An invitation to manage a domain; its token is only in the mail."""
+
+    id = IdentifierField()
+    email = MailboxField()
+    role = fields.String(validate=validate.OneOf(list(Role)))
+    expires_at = Moment()
+
+
+class InvitationsSchema(AnswerSchema):
+    """A page of the invitations to a domain, oldest first."""
+
+    total = Total()
+    invitations = fields.List(fields.Nested(InvitationSchema))
+
+
+class AcceptedSchema(AnswerSchema):
+    """The role on a domain that the user has now."""
+
+    domain = fields.String()
+    role = fields.String(validate=validate.OneOf(list(Role)))
+
+
+class FaultSchema(AnswerSchema):
+    """What is wrong: a code for machines, and what to change."""
+
+    code = fields.String()
+    detail = fields.String()
+
+
+class DomainCheckSchema(AnswerSchema):
+    """How one check of a domain ended; ``internal``: what it looks at is in the operator's hands."""
+
+    ok = fields.Boolean()
+    internal = fields.Boolean()
+    errors = fields.List(fields.Nested(FaultSchema))
+
+
+class RecordSchema(AnswerSchema):
+    """A DNS record to publish; ``target`` is relative to the domain, empty for the domain itself."""
+
+    target = fields.String()
+    type = fields.String(validate=validate.OneOf(["mx", "cname", "txt"]))
+    value = fields.String()
+
+
+class DomainSchema(AnswerSchema):
+    """A domain that is hosted here; ``role`` is that of who asks."""
+
+    name = fields.String(metadata={"format": "idn-hostname"})
+    context = fields.String()
+    features = fields.List(fields.String(validate=validate.OneOf(list(Feature))))
+    status = fields.String(validate=validate.OneOf(list(DomainStatus)))
+    last_check = Moment(allow_none=True)
+    checks = fields.Dict(keys=fields.String(), values=fields.Nested(DomainCheckSchema))
+    expected_config = fields.List(fields.Nested(RecordSchema))
+    role = fields.String(validate=validate.OneOf(list(Role)))
+
+
+class DomainsSchema(AnswerSchema):
+    """A page of the domains on which the user has a role."""
+
+    total = Total()
+    domains = fields.List(fields.Nested(DomainSchema))
+
+
+class MailboxSchema(AnswerSchema):
+    """A mailbox of a hosted domain; ``user_id`` is whose it is, if somebody's."""
+
+    local_part = fields.String()
+    email = MailboxField()
+    first_name = fields.String()
+    last_name = fields.String()
+    secondary_email = MailboxField(allow_none=True)
+    user_id = IdentifierField(allow_none=True)
+    status = fields.String(validate=validate.OneOf(list(MailboxStatus)))
+
+
+class MailboxesSchema(AnswerSchema):
+    """A page of the mailboxes of a domain, by local part."""
+
+    total = Total()
+    mailboxes = fields.List(fields.Nested(MailboxSchema))
+
+
+class AliasSchema(AnswerSchema):
+    """Mail to ``local_part`` at the domain goes to ``destination``."""
+
+    local_part = fields.String()
+    destination = MailboxField()
+
+
+class AliasesSchema(AnswerSchema):
+    """A page of the aliases of a domain, in order."""
+
+    total = Total()
+    aliases = fields.List(fields.Nested(AliasSchema))
 
 
 class ProblemSchema(Schema):

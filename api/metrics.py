@@ -36,7 +36,7 @@ class Metrics:
         )
         self._checks = Histogram(
             "gateway_check_seconds",
-            "Duration of checks of identities, by protocol and outcome",
+            "Duration of checks, of identities by their protocol and of domains as domain, and outcome",
             ["protocol", "outcome"],
             buckets=_SECONDS,
             registry=self._registry,
@@ -64,7 +64,7 @@ class Metrics:
         self._possible_duplicates.inc()
 
     def check(self, protocol: str, outcome: str, seconds: float) -> None:
-        """Count one check of an identity."""
+        """Count one check of an identity or, as protocol domain, of a domain."""
         self._checks.labels(protocol, outcome).observe(seconds)
 
     def text(self) -> bytes:

@@ -157,17 +157,18 @@ def _parameters(operation: Operation, path: str) -> Iterator[dict[str, Any]]:
 
 def _responses(operation: Operation, path: str) -> dict[str, Any]:
     responses: dict[str, Any] = {
-        str(status): _answer(status, body, etag=operation.etag) for status, body in operation.answers.items()
+        str(status): _answer(status, body, etag=operation.etag, located=operation.located)
+        for status, body in operation.answers.items()
     }
     if operation.etag:
-        responses["304"] = _answer(HTTPStatus.NOT_MODIFIED, None, etag=True)
+        responses["304"] = _answer(HTTPStatus.NOT_MODIFIED, None, etag=True, located=False)
     for error in _errors(operation, path):
         kind = next(each for each in error.__mro__ if each in problems.STATUSES)
         responses[str(int(problems.STATUSES[kind]))] = kind.__name__
     return dict(sorted(responses.items()))
 
 
-def _answer(status: int, body: type[Schema] | str | None, *, etag: bool) -> dict[str, Any]:
+def _answer(status: int, body: type[Schema] | str | None, *, etag: bool, located: bool) -> dict[str, Any]:
     names = ["X-Request-ID"]
     if etag:
         names.append("ETag")
@@ -178,7 +179,7 @@ def _answer(status: int, body: type[Schema] | str | None, *, etag: bool) -> dict
             names.append("Content-Disposition")
     elif body:
         answer["content"] = {"application/json": {"schema": body}}
-        if "location" in body().fields:
+        if located or "location" in body().fields:
             names.append("Location")
     return answer | {"headers": {name: name for name in names}}
 

@@ -7,6 +7,7 @@ with what the schemas made of body and query. A file is read during 4, piece by 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -80,8 +81,9 @@ class Operation:
     ``exists`` raises NotFound when the path names nothing; it is asked only before a fault of the body is told,
     because the handler finds out by itself. ``etag`` lets clients revalidate the answer (RFC 9110 §8.8.3).
     ``answers`` tells for each status that is no error what the body is: a schema of JSON, another media type, or
-    None for no body. ``file`` is the field of a multipart/form-data body that holds a file. ``refusals`` are the
-    errors that an operation of this kind does not have by itself.
+    None for no body; ``located``: 201 has the path of what is new in Location (RFC 9110 §15.3.2). ``file`` is the
+    field of a multipart/form-data body that holds a file. ``refusals`` are the errors that an operation of this
+    kind does not have by itself.
     """
 
     verb: str
@@ -96,6 +98,7 @@ class Operation:
     exists: Exists | None = None
     public: bool = False
     etag: bool = False
+    located: bool = False
 
 
 class Routes(Protocol):
@@ -111,11 +114,16 @@ def register(
     """Add the operations to the application. ``proxies`` are believed about where requests come from."""
     for operation in operations:
         for path in operation.paths:
-            resource = app.router.add_resource(path)
+            resource = app.router.add_resource(pattern(path))
             endpoint = _endpoint(operation, accounts, proxies)
             resource.add_route(operation.verb, endpoint)
             if operation.verb == "GET":
                 resource.add_route("HEAD", endpoint)
+
+
+def pattern(path: str) -> str:
+    """Return a path whose parameters take all but slashes; aiohttp's own take no braces, which local parts have."""
+    return re.sub(r"{(\w+)}", r"{\1:[^/]+}", path)
 
 
 def _endpoint(
@@ -136,8 +144,8 @@ def _endpoint(
             if_match=_strong_tags(request),
         )
         try:
-            body = _validated(body_schema, await _read_json(request)) if body_schema else {}
-            query = _validated(query_schema, _read_query(request)) if query_schema else {}
+            body = validated(body_schema, await read_json(request)) if body_schema else {}
+            query = validated(query_schema, _read_query(request)) if query_schema else {}
             if operation.file:
                 body = {operation.file: await read_upload(request, operation.file)}
         except RequestError:
@@ -157,7 +165,8 @@ def _strong_tags(request: web.Request) -> Collection[str] | None:
     return [each.value for each in request.if_match or () if not each.is_weak]
 
 
-async def _read_json(request: web.Request) -> dict[str, Any]:
+async def read_json(request: web.Request) -> dict[str, Any]:
+    """Return the body, a JSON object. Raises UnsupportedMedia, TooLarge, Malformed."""
     if request.content_type not in MEDIA_TYPES:
         raise UnsupportedMedia("Send the body as application/json.")
     if request.headers.get("Content-Encoding", "identity") != "identity":
@@ -184,7 +193,8 @@ def _read_query(request: web.Request) -> dict[str, str]:
     return query
 
 
-def _validated(schema: Schema, document: Mapping[str, Any]) -> dict[str, Any]:
+def validated(schema: Schema, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the schema makes of a document. Raises Invalid."""
     try:
         loaded: dict[str, Any] = schema.load(document)
     except ValidationError as error:

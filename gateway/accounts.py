@@ -8,8 +8,8 @@ Proving a password, to sign in or before what a stolen token must not do: 1. cou
 
 Signing in: 1. prove the password; 2. store hashes of a new pair of tokens, if the password is still that one.
 
-Deleting: 1. prove the password; 2. remove the user, void the tokens and note what is to be erased, all at once;
-3. erase it, see ``gateway/erase.py``.
+Deleting: 1. prove the password; 2. remove the user with its roles, void the tokens and note what is to be erased,
+all at once, unless a domain would be left without an owner; 3. erase it, see ``gateway/erase.py``.
 """
 
 from __future__ import annotations
@@ -196,24 +196,54 @@ class Accounts:
         return proven[1], await self.hasher.hash(change.patch["password"])
 
     async def delete(self, user_id: str, password: str, change: Change[User], *, source: str) -> None:
-        """Delete a user with all that is theirs. Raises Forbidden (wrong password), Stale, TooOften."""
+        """Delete a user with all that is theirs.
+
+        Raises Forbidden (wrong password), Conflict (a domain would be left without an owner), Stale, TooOften.
+        """
         user = await self.users.get(user_id)
         proven = await self._prove(user.username, password, source)
         if proven is None:
             raise Forbidden("The password is wrong.")
+        await self._retire(*proven, change)
+
+    async def _retire(self, user: User, password_hash: str, change: Change[User]) -> None:
+        await self.users.check_leaving(user.user_id)  # told before what else is wrong; retire() has the last word
         for _ in range(_TRIES):
-            change.check_version(proven[0])
-            if await self.users.retire(*proven, self.clock() + AGAIN_AFTER):
+            change.check_version(user)
+            if await self.users.retire(user, password_hash, self.clock() + AGAIN_AFTER):
                 break
-            user = await self.users.get(user_id)  # changed meanwhile, or gone
-            proven = user, proven[1]
+            user = await self.users.get(user.user_id)  # changed meanwhile, or gone
         else:
             raise Conflict("The user is being changed. Try again when that is done.")
         try:
-            await self.erasures.erase(user_id)
+            await self.erasures.erase(user.user_id)
             await self.throttle.attempts.forget(user.username.lower())
         except Unavailable:
             logger.warning("the database is away; a worker erases what is left")
+
+    # -- what an operator does, without the password -------------------------------------------------------------
+
+    async def named(self, username: str) -> User:
+        """Return the user of that name. Raises NotFound."""
+        return (await self._named(username))[0]
+
+    async def set_password(self, username: str, password: str) -> None:
+        """Give a user another password; all tokens are void. Raises NotFound, Invalid, Conflict."""
+        user, password_hash = await self._named(username)
+        self._check_password(password, user.username)
+        hashes = password_hash, await self.hasher.hash(password)
+        if not await self.users.change_password(user, user, hashes, access_token=""):
+            raise Conflict("The user is being changed. Try again when that is done.")
+
+    async def remove(self, username: str) -> None:
+        """Delete a user with all that is theirs. Raises NotFound, Conflict as delete()."""
+        await self._retire(*await self._named(username), Change({}))
+
+    async def _named(self, username: str) -> tuple[User, str]:
+        found = await self.users.find(username)
+        if found is None:
+            raise NotFound(f"There is no user {username}.")
+        return found
 
 
 def _changed(user: User, patch: Mapping[str, Any]) -> User:

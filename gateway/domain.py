@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -16,7 +17,7 @@ from gateway.roles import Role
 MOST_ACCESSES = 1000
 _INTERVAL = timedelta(hours=1)
 _SPREAD = 0.1  # as those of identities, checks of domains shall not come in herds
-_MAX_NAME = 253  # RFC 1035 §2.3.4, without the length bytes of the root
+MAX_NAME = 253  # RFC 1035 §2.3.4, without the length bytes of the root
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")  # RFC 1123 §2.1
 _SUFFIXES = PublicSuffixList()
 
@@ -125,13 +126,32 @@ def parse_domain(text: str) -> str:
     except (idna.IDNAError, UnicodeError) as error:
         raise ValueError("is no domain name; write it like example.org") from error
     labels = ascii_name.split(".")
-    if len(ascii_name) > _MAX_NAME or len(labels) < 2 or not all(map(_LABEL.fullmatch, labels)):  # noqa: PLR2004 - a name and what it is under
+    if len(ascii_name) > MAX_NAME or len(labels) < 2 or not all(map(_LABEL.fullmatch, labels)):  # noqa: PLR2004 - a name and what it is under
         raise ValueError("is no domain name; write it like example.org")
     if labels[-1].isdigit():
         raise ValueError("is no domain name; it looks like an IP address")
     if not _SUFFIXES.privatesuffix(ascii_name):
         raise ValueError("is a public suffix, under which people register their domains; name one of those")
     return name
+
+
+def parse_context(text: str) -> str:
+    """Return the name of a context in its one spelling: that of a domain where it is one, else lower case.
+
+    Raises ValueError with a sentence for the user.
+    """
+    try:
+        return parse_domain(text)
+    except ValueError:
+        name = unicodedata.normalize("NFC", " ".join(text.lower().split()))
+    if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
+        raise ValueError(f"is no name of a context: 1 to {MAX_NAME} characters that can be printed")
+    return name
+
+
+def features_of(names: Collection[str]) -> Sequence[Feature]:
+    """Return the features of these names, each once, in the order in which they are shown."""
+    return tuple(feature for feature in Feature if feature in names)
 
 
 def after_check(

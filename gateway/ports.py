@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from gateway.api_client import Allow, ApiClient
 from gateway.delivery import Reply
 from gateway.domain import DkimKey, Domain, DomainCheck, Record
 from gateway.health import Finding, PastCheck
@@ -61,6 +62,9 @@ class Users(Protocol):
     async def is_taken(self, username: str) -> bool:
         """True when a user has or had that name, compared without case."""
 
+    async def names(self, user_ids: Collection[str]) -> Mapping[str, str]:
+        """Return the names of these users, as far as they are there, by user_id."""
+
     async def issue(self, user_id: str, password_hash: str, tokens: Tokens) -> bool:
         """Store a pair of tokens if the user is there and has this password hash still; True if so. Atomic."""
 
@@ -73,10 +77,14 @@ class Users(Protocol):
     async def change_password(self, before: User, after: User, hashes: tuple[str, str], access_token: str) -> bool:
         """As change(), with the password hash, old and new; voids all tokens but the pair of ``access_token``."""
 
-    async def retire(self, before: User, password_hash: str, erase_again_at: datetime) -> bool:
-        """Remove the user, keep the name from being given again, void all tokens, note an Erasure.
+    async def check_leaving(self, user_id: str) -> None:
+        """Raise Conflict where a domain would be left without an owner by the user's deletion."""
 
-        All of it or nothing. False, and nothing changed, when the user is no longer as before.
+    async def retire(self, before: User, password_hash: str, erase_again_at: datetime) -> bool:
+        """Remove the user and its roles, keep the name from being given again, void all tokens, note an Erasure.
+
+        All of it or nothing. False, and nothing changed, when the user is no longer as before. Raises Conflict
+        where a domain would be left without an owner.
         """
 
 
@@ -181,6 +189,12 @@ class Identities(Protocol):
 
     async def backlog(self, now: datetime, most: int) -> tuple[int, UserIdentity | None]:
         """Return how many checks are due, counted up to ``most``, and the identity that has waited longest."""
+
+    async def addresses(self, user_id: str) -> Sequence[str]:
+        """Return the identifiers of the user's active local identities."""
+
+    async def owner(self, identifier: str) -> str | None:
+        """Return the user_id whose active local identity has that identifier."""
 
 
 class History(Protocol):
@@ -330,13 +344,13 @@ class Domains(Protocol):
         """Return the domains that share a context."""
 
     async def save(self, before: Domain, after: Domain) -> bool:
-        """Store the status, features, roles and time of the next check that ``after`` changes.
+        """Store the status, features, roles, records and time of the next check that ``after`` changes.
 
         If nobody has changed the domain since ``before`` was read; True when so. Atomic.
         """
 
     async def record_check(self, before: Domain, after: Domain) -> bool:
-        """Store what a check made of a domain, if its status and features are still as before; True when they were.
+        """Store what a check made of a domain, if nobody has changed it since ``before`` was read; True when so.
 
         Where it is enabled after that, its mailboxes that wait are due at once. All of it or nothing.
         """
@@ -348,8 +362,11 @@ class Domains(Protocol):
 class Invitations(Protocol):
     """Who is invited to manage a domain. Expired ones are never returned."""
 
-    async def add(self, invitation: Invitation, notice: Notice) -> None:
-        """Store an invitation, and that a mail is to tell of it: both or neither."""
+    async def add(self, invitation: Invitation, notice: Notice | None) -> None:
+        """Store an invitation, and that a mail is to tell of it, if one is: both or neither.
+
+        Raises Conflict (the address is invited to that domain already).
+        """
 
     async def list(self, domain: str, now: datetime, page: Page) -> tuple[int, Sequence[Invitation]]:
         """Return how many there are to a domain and a page of them, oldest first."""
@@ -395,26 +412,27 @@ class Mailboxes(Protocol):
     async def list(self, domain: str, page: Page) -> tuple[int, Sequence[Mailbox]]:
         """Return how many there are and a page of them, by local part."""
 
-    async def save(self, before: Mailbox, after: Mailbox, notice: Notice | None = None) -> bool:
-        """Store a changed mailbox, if nobody has changed it since; True when so. All of it or nothing.
+    async def save(self, before: Mailbox, after: Mailbox, notice: Notice | None = None) -> Mailbox | None:
+        """Store a changed mailbox, if nobody has changed or claimed it since; return it as stored. All or nothing.
 
-        ``notice``: a mail about it that is to go out.
+        One that comes to wait for its domain and finds it enabled is due at once. ``notice``: a mail about it that
+        is to go out. None, and nothing changed, when somebody came before.
         """
 
     async def delete(self, mailbox: Mailbox) -> bool:
-        """Remove a mailbox, if nobody has changed it since it was read; True when so."""
+        """Remove a mailbox, if nobody has changed or claimed it since it was read; True when so."""
 
     async def claim(self, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Mailbox]:
-        """Take up to ``limit`` mailboxes whose creation at the backend is due; each such attempt is counted."""
+        """Take up to ``limit`` mailboxes whose creation at the backend is due; each such attempt is counted.
+
+        Each is held from here on, until it is saved or, when the lease is over, claimed again.
+        """
 
     async def renew(self, held: Collection[tuple[str, Mailbox]], until: datetime) -> None:
         """Extend the leases of these mailboxes, each if its owner still holds it."""
 
     async def release(self, held: Collection[tuple[str, Mailbox]], now: datetime) -> None:
         """Hand these mailboxes back, due at once, each if its owner still holds it."""
-
-    async def record(self, owner: str, mailbox: Mailbox, notice: Notice | None = None) -> bool:
-        """Store how the creation of a mailbox ended, if the owner still holds it; True when so. As save() else."""
 
 
 class Aliases(Protocol):
@@ -439,8 +457,45 @@ class Notices(Protocol):
     async def done(self, owner: str, notice: Notice) -> None:
         """Forget a notice, if the owner still holds it."""
 
-    async def postpone(self, owner: str, notice: Notice, until: datetime) -> None:
-        """Let a notice be looked at again then, if the owner still holds it."""
+    async def postpone(self, owner: str, notice: Notice, until: datetime) -> bool:
+        """Let a notice be looked at again then, over or not, if the owner still holds it; True when it does."""
+
+
+class ApiClients(Protocol):
+    """The clients of the dimail-compatible face, and which domains they are allowed on."""
+
+    async def is_empty(self) -> bool:
+        """True when there is no account at all."""
+
+    async def add_first(self, client: ApiClient) -> bool:
+        """Store an account if there is none at all; True when so. Of two at once one is the first."""
+
+    async def add(self, client: ApiClient) -> None:
+        """Store an account. Raises Conflict when the name is taken."""
+
+    async def find(self, name: str) -> ApiClient | None:
+        """Return the account of that name."""
+
+    async def list(self) -> Sequence[ApiClient]:
+        """Return all accounts, by name."""
+
+    async def change(self, before: ApiClient, after: ApiClient) -> bool:
+        """Store an account if it is still as before; True when so. Raises Conflict: no administrator is left."""
+
+    async def delete(self, client: ApiClient) -> bool:
+        """Remove an account with its allows if it is still so; True when it was. Raises Conflict as change()."""
+
+    async def allow(self, allow: Allow) -> None:
+        """Store an allow. Raises NotFound (no such account), Conflict (it is there already)."""
+
+    async def is_allowed(self, allow: Allow) -> bool:
+        """True when there is that allow."""
+
+    async def allows(self, client: str | None, domain: str | None) -> Sequence[Allow]:
+        """Return the allows, of one account or on one domain where given, in order."""
+
+    async def disallow(self, allow: Allow) -> None:
+        """Remove an allow. Raises NotFound."""
 
 
 class Health(Protocol):
@@ -591,6 +646,16 @@ class PasswordHasher(Protocol):
         """True when the password fits. None (no such user) takes as long and is never true."""
 
 
+class ApiTokens(Protocol):
+    """Signed statements of who an API client is. Raises Unavailable where the key is out of reach."""
+
+    async def sign(self, client: ApiClient, until: datetime) -> str:
+        """Return a token of this account that is good until then."""
+
+    async def read(self, token: str, now: datetime) -> tuple[str, str] | None:
+        """Return name and client_id of the account whose token it is; None where it is no good, or no more."""
+
+
 class Meter(Protocol):
     """Counts what the workers do."""
 
@@ -601,4 +666,4 @@ class Meter(Protocol):
         """Count a message that is sent again although an attempt that was cut off may have got through."""
 
     def check(self, protocol: str, outcome: str, seconds: float) -> None:
-        """Count one check of an identity; outcome: ok or failed."""
+        """Count one check of an identity, or of a domain as protocol domain; outcome: ok or failed."""

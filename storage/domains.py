@@ -59,7 +59,7 @@ class MongoDomains:
     @translating
     async def list(self, user_id: str | None, page: Page) -> tuple[int, Sequence[Domain]]:
         """Return how many domains the user has a role on, or there are, and a page of them, by name."""
-        where = {} if user_id is None else {"managers.user_id": user_id}
+        where = {} if user_id is None else _of(user_id)
         total, documents = await page_of(
             self._domains, where, [("_id", ASCENDING)], page, projection=_WITHOUT_CREDENTIALS
         )
@@ -73,12 +73,12 @@ class MongoDomains:
 
     @translating
     async def save(self, before: Domain, after: Domain) -> bool:
-        """Store what ``after`` changes of status, features, roles and the time of the next check.
+        """Store what ``after`` changes of status, features, roles, records and the time of the next check.
 
         If nobody has changed the domain since ``before`` was read; True when so.
         """
         old, new = _to_document(before), _to_document(after)
-        fields = ("status", "features", "managers", "check_at")
+        fields = ("status", "features", "managers", "records", "check_at")
         changed: Document = {field: new[field] for field in fields if old[field] != new[field]}
         update: Document = {"$inc": {"version": 1}}
         if changed:
@@ -87,12 +87,12 @@ class MongoDomains:
         return (await self._domains.update_one(where, update)).matched_count == 1
 
     async def record_check(self, before: Domain, after: Domain) -> bool:
-        """Store what a check made of a domain, if its status and features are still as before; True when so.
+        """Store what a check made of a domain, if nobody has changed it since ``before`` was read; True when so.
 
         Where it is enabled after that, its mailboxes that wait are due at once, by the same transaction.
         """
-        old, new = _to_document(before), _to_document(after)
-        where = {"_id": before.name, "status": old["status"], "features": old["features"]}
+        new = _to_document(after)
+        where = {"_id": before.name, "version": before.version}
         update = {
             "$set": {key: new[key] for key in ("status", "checks", "records", "last_check", "check_at")},
             "$unset": {"check_owner": ""},
@@ -119,6 +119,22 @@ class MongoDomains:
         opened: str = (await self._vault.decrypt(document["credentials"]))[_PRIVATE_KEY]
         return opened
 
+    @translating
+    async def check_leaving(self, user_id: str) -> None:
+        """Raise Conflict where a domain would be left without an owner by that user's leaving."""
+        await self._keep_owners(user_id)
+
+    @translating
+    async def forget(self, user_id: str) -> None:
+        """Take a user who has gone out of the domains and of their mailboxes, which stay.
+
+        Roles were taken before, by leave(); here are those that were given at that moment.
+        """
+        # By the version a change that is under way is known to be of what was before, and brings nothing back.
+        nobodys = {"$set": {"user_id": None}, "$inc": {"version": 1}}
+        await self._mailboxes.update_many({"user_id": user_id}, nobodys)
+        await self._take_roles(user_id)
+
     # -- in transactions of others ---------------------------------------------------------------------------------
 
     async def hold(self, name: str, session: Session) -> Domain:
@@ -136,16 +152,20 @@ class MongoDomains:
 
     async def leave(self, user_id: str, session: Session) -> None:
         """Take all roles of a user away. Raises Conflict where a domain would be left without an owner."""
-        mine = {"managers.user_id": user_id}
-        documents = await self._domains.find(mine, _WITHOUT_CREDENTIALS, session=session).to_list(None)
+        await self._keep_owners(user_id, session)
+        await self._take_roles(user_id, session)
+
+    async def _take_roles(self, user_id: str, session: Session | None = None) -> None:
+        away = {"$pull": {"managers": {"user_id": user_id}}, "$inc": {"version": 1}}
+        await self._domains.update_many(_of(user_id), away, session=session)
+
+    async def _keep_owners(self, user_id: str, session: Session | None = None) -> None:
+        documents = await self._domains.find(_of(user_id), _WITHOUT_CREDENTIALS, session=session).to_list(None)
         sole = [domain.name for domain in map(from_document, documents) if domain.is_sole_owner(user_id)]
         if sole:
             raise Conflict(
                 f"You are the only owner of {', '.join(sorted(sole))}. Make somebody else an owner there first."
             )
-        await self._domains.update_many(
-            mine, {"$pull": {"managers": {"user_id": user_id}}, "$inc": {"version": 1}}, session=session
-        )
 
     # -- the queue of checks ---------------------------------------------------------------------------------------
 
@@ -162,6 +182,10 @@ class MongoDomains:
     async def release(self, held: Collection[tuple[str, Domain]], now: datetime) -> None:
         """Hand these domains back, due at once, each if its owner still holds it."""
         await self.renew(held, now)
+
+
+def _of(user_id: str) -> Document:
+    return {"managers.user_id": user_id}
 
 
 def _found(document: Mapping[str, Any] | None) -> Domain:

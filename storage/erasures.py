@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from pymongo import ASCENDING, IndexModel
@@ -17,14 +17,25 @@ INDEXES = {ERASURES: [IndexModel([("due_at", ASCENDING)])]}
 
 
 class MongoErasures:
-    """The core's Erasures. ``collections`` tells of each where the user_id stands; ``files`` are erased too."""
+    """The core's Erasures.
 
-    def __init__(self, mongo: Mongo, collections: Mapping[str, str], files: Sequence[MongoFiles] = ()) -> None:
+    ``collections`` tells of each where the user_id stands; ``files`` are erased too. ``forget`` takes a user out of
+    what stays.
+    """
+
+    def __init__(
+        self,
+        mongo: Mongo,
+        collections: Mapping[str, str],
+        files: Sequence[MongoFiles] = (),
+        forget: Sequence[Callable[[str], Awaitable[None]]] = (),
+    ) -> None:
         self.operation_s = mongo.operation_s
         self._erasures = mongo.collection(ERASURES)
         self._queue = DueQueue(self._erasures)
         self._collections = [(mongo.collection(name), field) for name, field in collections.items()]
         self._files = files
+        self._forget = forget
 
     async def insert(self, user_id: str, due_at: datetime, session: Session) -> None:
         """Note that a user's data is to be erased, in a transaction."""
@@ -33,6 +44,8 @@ class MongoErasures:
     @translating
     async def erase(self, user_id: str) -> None:
         """Remove all that belongs to the user."""
+        for forget in self._forget:  # first: identities come and go with what stays
+            await forget(user_id)
         for collection, field in self._collections:
             await collection.delete_many({field: user_id})
         for files in self._files:

@@ -7,18 +7,19 @@ and so does a change of the password or a deletion: of two at once one is run ag
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
-from pymongo import ASCENDING, IndexModel
+from pymongo import ASCENDING, IndexModel, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from gateway.errors import Conflict, NotFound
 from gateway.identity import UserIdentity
 from gateway.user import Tokens, User
+from storage.domains import MongoDomains
 from storage.erasures import MongoErasures
 from storage.identities import MongoIdentities
 from storage.mongo import Document, Mongo, Session, translating
@@ -26,13 +27,19 @@ from storage.tokens import MongoTokens
 
 USERS = "users"
 INDEXES = {USERS: [IndexModel([("name_key", ASCENDING)], unique=True)]}
+_PAGE = 1000  # documents
 
 
 class MongoUsers:
     """The core's Users."""
 
     def __init__(
-        self, mongo: Mongo, identities: MongoIdentities, tokens: MongoTokens, erasures: MongoErasures
+        self,
+        mongo: Mongo,
+        identities: MongoIdentities,
+        tokens: MongoTokens,
+        erasures: MongoErasures,
+        domains: MongoDomains,
     ) -> None:
         self._mongo = mongo
         self.operation_s = mongo.operation_s
@@ -40,6 +47,7 @@ class MongoUsers:
         self._identities = identities
         self._tokens = tokens
         self._erasures = erasures
+        self._domains = domains
 
     async def add(self, user: User, password_hash: str, first_identity: UserIdentity) -> None:
         """Store the user and the first identity in one transaction. Raises Conflict when the name is taken."""
@@ -72,6 +80,34 @@ class MongoUsers:
     async def is_taken(self, username: str) -> bool:
         """True when a user has or had that name, compared without case."""
         return await self._users.find_one({"name_key": _name_key(username)}, {"_id": 1}) is not None
+
+    async def walk(self) -> AsyncIterator[User]:
+        """Yield all users. Raises Unavailable."""
+        last = ""
+        while page := await self._page(last):
+            for document in page:
+                yield _from_document(document)
+            last = page[-1]["_id"]
+
+    @translating
+    async def _page(self, after: str) -> Sequence[Document]:
+        found = self._users.find({"_id": {"$gt": after}, "username": {"$exists": True}})
+        return await found.sort("_id", ASCENDING).limit(_PAGE).to_list(_PAGE)
+
+    @translating
+    async def names(self, user_ids: Collection[str]) -> Mapping[str, str]:
+        """Return the names of these users, as far as they are there, by user_id."""
+        where = {"_id": {"$in": list(user_ids)}, "username": {"$exists": True}}
+        return {each["_id"]: each["username"] async for each in self._users.find(where, {"username": 1})}
+
+    @translating
+    async def reserve(self, username: str) -> bool:
+        """Keep a name from being given; False where a user has it."""
+        where = {"name_key": _name_key(username)}
+        named = await self._users.find_one_and_update(
+            where, {"$setOnInsert": {"_id": str(uuid4())}}, upsert=True, return_document=ReturnDocument.AFTER
+        )
+        return "username" not in named
 
     async def issue(self, user_id: str, password_hash: str, tokens: Tokens) -> bool:
         """Store a pair of tokens if the user is there and has this password hash still; True when it was."""
@@ -132,10 +168,15 @@ class MongoUsers:
         self._tokens.forget(before.user_id)
         return done
 
-    async def retire(self, before: User, password_hash: str, erase_again_at: datetime) -> bool:
-        """Turn the user into the hash of its name, void all tokens, and note that the rest is to be erased.
+    async def check_leaving(self, user_id: str) -> None:
+        """Raise Conflict where a domain would be left without an owner by the user's deletion."""
+        await self._domains.check_leaving(user_id)
 
-        All of it or nothing. False, and nothing changed, when the user is no longer as before.
+    async def retire(self, before: User, password_hash: str, erase_again_at: datetime) -> bool:
+        """Turn the user into the hash of its name, take roles and tokens away, note that the rest is to be erased.
+
+        All of it or nothing. False, and nothing changed, when the user is no longer as before. Raises Conflict
+        where a domain would be left without an owner.
         """
 
         async def all_of_it(session: Session) -> bool:
@@ -144,6 +185,7 @@ class MongoUsers:
             if gone.deleted_count:
                 retired = {"_id": str(uuid4()), "name_key": _name_key(before.username)}
                 await self._users.insert_one(retired, session=session)
+                await self._domains.leave(before.user_id, session)
                 await self._tokens.void(before.user_id, session)
                 await self._erasures.insert(before.user_id, erase_again_at, session)
             return gone.deleted_count == 1

@@ -263,6 +263,28 @@ async def test_nothing_personal_is_left(api: Client, provider: Provider, mongo: 
     assert user.user_id not in await everything(mongo)
 
 
+async def test_last_owner(api: Client, mongo: Mongo) -> None:
+    """Who is the only owner of a domain stays, with all that is theirs; who is not goes, and the domain stays."""
+    user, other = await api.register("someone"), await api.register("another")
+    await user.post("/api/v2/domains", {"name": "town.ok.test"})
+    stale = {"headers": {"If-Match": '"stale"'}}
+    reply = await user.call("DELETE", path(user), {"password": PASSWORD}, **stale)
+    assert (reply.status, "town.ok.test" in reply.json["detail"]) == (409, True)
+    assert (await user.call("DELETE", path(user), {"password": "wrong word"})).status == 403
+    assert (await user.get("/api/v2/domains")).json["total"] == 1
+    assert await mongo.collection("erasures").count_documents({}) == 0
+    owner = {"managers": {"user_id": other.user_id, "role": "owner"}}
+    await mongo.collection("domains").update_one({}, {"$push": owner})
+    mailbox = {"_id": "m", "domain": "town.ok.test", "local_part": "me", "user_id": user.user_id, "version": 0}
+    await mongo.collection("mailboxes").insert_one(mailbox)
+    assert (await user.call("DELETE", path(user), {"password": PASSWORD}, **stale)).status == 412
+    assert (await user.call("DELETE", path(user), {"password": PASSWORD})).status == 204
+    assert (await other.get("/api/v2/domains/town.ok.test")).json["role"] == "owner"
+    for name in ("domains", "mailboxes"):
+        (left,) = await mongo.collection(name).find().to_list(None)
+        assert user.user_id not in repr(left)
+
+
 async def test_what_was_under_way_is_erased(api: Client, mongo: Mongo) -> None:
     """What a request that was under way wrote after the deletion goes a minute later."""
     user = await api.register("wanderer")

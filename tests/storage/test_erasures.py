@@ -37,6 +37,19 @@ async def test_erase(store: MongoErasures, mongo: Mongo) -> None:
         assert [each["user_id"] for each in await mongo.collection(name).find().to_list(None)] == ["other"]
 
 
+async def test_forget(mongo: Mongo) -> None:
+    """What stays is told to forget the user, before what belongs to the user goes."""
+    told: list[tuple[str, int]] = []
+    await mongo.collection("identities").insert_one({"user_id": "someone"})
+
+    async def forget(user_id: str) -> None:
+        told.append((user_id, await mongo.collection("identities").count_documents({})))
+
+    await MongoErasures(mongo, {"identities": "user_id"}, forget=[forget]).erase("someone")
+    assert told == [("someone", 1)]
+    assert await mongo.collection("identities").count_documents({}) == 0
+
+
 async def test_claim(store: MongoErasures) -> None:
     """Of many workers one gets an erasure that is due, until its lease ends or it hands it back."""
     assert await store.claim("early", NOW - LEASE, LEASE, 5) == []

@@ -15,8 +15,10 @@ import pytest
 from gateway.errors import Conflict, NotFound
 from gateway.identity import Credentials, IdentityStatus, IdentityType, UserIdentity
 from gateway.ports import Page, system_clock
+from gateway.roles import Role
 from gateway.user import Tokens, User
-from storage import erasures, identities, secrets, tokens, users
+from storage import domains, erasures, identities, secrets, tokens, users
+from storage.domains import MongoDomains
 from storage.embedded import EmbeddedMongod
 from storage.erasures import MongoErasures
 from storage.identities import MongoIdentities
@@ -24,6 +26,7 @@ from storage.mongo import Mongo
 from storage.secrets import Vault
 from storage.tokens import MongoTokens
 from storage.users import MongoUsers
+from tests.storage.test_domains import domain
 
 NOW = datetime(2026, 7, 20, tzinfo=UTC)
 
@@ -36,20 +39,23 @@ class Stores:
     identities: MongoIdentities
     tokens: MongoTokens
     erasures: MongoErasures
+    domains: MongoDomains
 
 
 @pytest.fixture
 async def stores(mongo: Mongo, tmp_path: Path) -> Stores:
     """The stores under test."""
-    await mongo.ensure_indexes(
-        users.INDEXES | identities.INDEXES | secrets.INDEXES | tokens.INDEXES | erasures.INDEXES
-    )
+    for module in (users, identities, secrets, tokens, erasures, domains):
+        await mongo.ensure_indexes(module.INDEXES)
     vault = Vault(mongo, tmp_path / "key")
     await vault.open()
-    stored = MongoIdentities(mongo, vault, system_clock)
-    stored_tokens = MongoTokens(mongo)
-    stored_erasures = MongoErasures(mongo, {})
-    return Stores(MongoUsers(mongo, stored, stored_tokens, stored_erasures), stored, stored_tokens, stored_erasures)
+    others = (
+        MongoIdentities(mongo, vault, system_clock),
+        MongoTokens(mongo),
+        MongoErasures(mongo, {}),
+        MongoDomains(mongo, vault),
+    )
+    return Stores(MongoUsers(mongo, *others), *others)
 
 
 def pair(name: str = "one") -> Tokens:
@@ -87,6 +93,24 @@ async def test_round_trip(stores: Stores) -> None:
         await stores.users.get(str(uuid4()))
 
 
+async def test_names(stores: Stores) -> None:
+    """The names of those who are there are found by one question."""
+    user, identity = someone()
+    await stores.users.add(user, "hash", identity)
+    assert await stores.users.names([user.user_id, str(uuid4())]) == {user.user_id: "Someone"}
+
+
+async def test_reserve(stores: Stores) -> None:
+    """A reserved name is nobody's; one that somebody has cannot be reserved, and stays theirs."""
+    user, identity = someone()
+    await stores.users.add(user, "hash", identity)
+    assert await asyncio.gather(*(stores.users.reserve("Postmaster") for _ in range(5))) == [True] * 5
+    assert not await stores.users.reserve("sOMEONE")
+    assert await stores.users.find("someone") == (user, "hash")
+    with pytest.raises(Conflict):
+        await stores.users.add(*_with_hash(someone("postmaster")))
+
+
 async def test_neither(stores: Stores, mongo: Mongo) -> None:
     """Where the name is taken, or the identity cannot be stored, neither document is there."""
     user, identity = someone()
@@ -108,6 +132,7 @@ DYING = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from gateway.ports import system_clock
+from storage.domains import MongoDomains
 from storage.erasures import MongoErasures
 from storage.identities import MongoIdentities
 from storage.mongo import Mongo
@@ -122,8 +147,9 @@ class Dying(MongoIdentities):
 
 async def main(uri, database):
     mongo = Mongo(uri, database)
-    identities = Dying(mongo, Vault(mongo, Path("unused")), system_clock)
-    users = MongoUsers(mongo, identities, MongoTokens(mongo), MongoErasures(mongo, {}))
+    vault = Vault(mongo, Path("unused"))
+    identities = Dying(mongo, vault, system_clock)
+    users = MongoUsers(mongo, identities, MongoTokens(mongo), MongoErasures(mongo, {}), MongoDomains(mongo, vault))
     user, identity = someone()
     await users.add(user, "hash", identity)
 
@@ -237,6 +263,57 @@ async def test_retire(stores: Stores, mongo: Mongo) -> None:
     assert user.username.lower() not in repr(left)
     (erasure,) = await stores.erasures.claim("owner", NOW, timedelta(seconds=60), 10)
     assert erasure.user_id == user.user_id
+
+
+async def owned(stores: Stores, name: str, *owners: User) -> None:
+    """Store a domain with these owners."""
+    roles = {owner.user_id: Role.OWNER for owner in owners}
+    await stores.domains.add(domain(name, roles=roles), "a key")
+
+
+async def test_retire_from_domains(stores: Stores) -> None:
+    """With a user its roles go."""
+    user, identity = someone()
+    other, _ = someone("other")
+    await stores.users.add(user, "hash", identity)
+    await owned(stores, "a.example", user, other)
+    await stores.users.check_leaving(user.user_id)
+    assert not await stores.users.retire(user, "wrong", NOW)
+    assert (await stores.domains.list(user.user_id, Page()))[0] == 1
+    assert await stores.users.retire(user, "hash", NOW)
+    assert (await stores.domains.get("a.example")).roles == {other.user_id: Role.OWNER}
+
+
+async def test_last_owner_stays(stores: Stores) -> None:
+    """Who is the only owner of a domain cannot go, and nothing of it happens."""
+    user, identity = someone()
+    other, _ = someone("other")
+    await stores.users.add(user, "hash", identity)
+    await stores.users.issue(user.user_id, "hash", pair())
+    await owned(stores, "a.example", user)
+    await owned(stores, "b.example", user, other)
+    with pytest.raises(Conflict):
+        await stores.users.check_leaving(user.user_id)
+    with pytest.raises(Conflict):
+        await stores.users.retire(user, "hash", NOW)
+    assert await stores.users.get(user.user_id) == user
+    assert await stores.tokens.user_of("access-one", NOW) == user.user_id
+    assert (await stores.domains.list(user.user_id, Page()))[0] == 2
+    assert await stores.erasures.claim("owner", NOW, timedelta(seconds=60), 10) == []
+
+
+async def test_all_owners_go_at_once(stores: Stores) -> None:
+    """Of owners who go at once one stays, with the account."""
+    each = [someone(f"user{n}") for n in range(3)]
+    for user, identity in each:
+        await stores.users.add(user, "hash", identity)
+    await owned(stores, "a.example", *(user for user, _ in each))
+    ended = await asyncio.gather(
+        *(stores.users.retire(user, "hash", NOW) for user, _ in each), return_exceptions=True
+    )
+    assert sorted(str(type(one)) for one in ended) == sorted(map(str, [bool, bool, Conflict]))
+    (left,) = (await stores.domains.get("a.example")).roles
+    await stores.users.get(left)
 
 
 async def test_a_name_is_given_once(stores: Stores) -> None:

@@ -1,0 +1,182 @@
+"""Hosting domains: create, read, change.
+
+Creating one: 1. normalise name and context, and see that both can be had; 2. make its DKIM key; 3. store it with
+that key encrypted and with the creator as its owner; of two at once one gets the name; 4. have the mail backend
+host it, so that the owner learns at once what to publish; 5. have a worker check it. Where 4 is cut off, it is
+checked all the same, a minute later, and a check does what 4 does.
+
+Changing one: 1. read it; 2. see that the outcome is allowed, that who asks may do so, and knows what is changed;
+3. store it, if nobody has changed it since it was read, else all again; 4. and 5. as above.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gateway.access import Access
+from gateway.domain import Domain, DomainStatus, features_of, parse_context, parse_domain
+from gateway.errors import Conflict, Forbidden, Invalid, NotFound, RemoteError
+from gateway.examine import Examine
+from gateway.patch import Change
+from gateway.ports import Clock, DkimKeys, Domains, Page
+from gateway.roles import Action, Role, require
+from gateway.throttle import Throttle
+from gateway.work import LEASE
+
+logger = logging.getLogger(__name__)
+
+_TRIES = 100  # of a change that others come before, each time
+_HOSTING_S = 10.0  # for which a client waits
+_PARSERS: Mapping[str, Callable[[str], str]] = {"name": parse_domain, "context": parse_context}
+
+
+@dataclass(frozen=True)
+class Host:
+    """The domains. ``local_domain`` is the operator's own; ``wake`` wakes the worker that checks."""
+
+    domains: Domains
+    access: Access
+    examine: Examine
+    make_key: DkimKeys
+    throttle: Throttle
+    local_domain: str
+    clock: Clock
+    wake: asyncio.Event
+
+    async def create(self, owner: str | None, name: str, context: str | None, features: Sequence[str]) -> Domain:
+        """Host a new domain of this user's; None: of nobody but the operator, who may put it into any context.
+
+        ``context`` is its own name where it is None.
+
+        Raises Invalid, Conflict (the name is taken, or the context is others'), TooOften.
+        """
+        name = _parsed("name", name)
+        context = name if context is None else _parsed("context", context)
+        await self._check_free(owner, name, context)
+        if owner:
+            await self.throttle.spend("domain", owner)
+        key, private_key = await self.make_key()
+        now = self.clock()
+        domain = Domain(
+            name=name,
+            context=context,
+            features=features_of(features),
+            status=DomainStatus.PENDING,
+            dkim=key,
+            roles={owner: Role.OWNER} if owner else {},
+            date_insert=now,
+            checks={},
+            check_at=now + LEASE,  # until then this hosts it, and no worker
+        )
+        await self.domains.add(domain, private_key)
+        return await self._hosted(domain)
+
+    async def _check_free(self, owner: str | None, name: str, context: str) -> None:
+        """Raise Conflict where the name is taken, or the context is of domains that the user does not manage."""
+        ours = parse_context(self.local_domain)
+        if ours in (name, context):
+            raise Conflict(f"The name {ours} is the operator's.")
+        with suppress(NotFound):  # before the slow making of a key; two at once are told apart by the store
+            await self.domains.get(name)
+            raise Conflict(f"The domain {name} is taken.")
+        sharing = await self.domains.of_context(context)
+        managed = (Role.ADMINISTRATOR, Role.OWNER)
+        if owner and sharing and not any(domain.roles.get(owner) in managed for domain in sharing):
+            raise Conflict(f"The name {context} is mapped to another's context. Choose another one.")
+
+    async def _hosted(self, domain: Domain) -> Domain:
+        """Have a stored domain hosted and then checked; return it with the records to publish."""
+        try:
+            records = await self.examine.host(domain, _HOSTING_S)
+        except RemoteError as error:
+            logger.warning("domain not hosted yet", extra={"domain": domain.name, "error": str(error)})
+            records = domain.records
+        hosted = replace(domain, records=records, check_at=self.clock())
+        await self.domains.save(domain, hosted)
+        self.wake.set()
+        return hosted
+
+    async def list(self, user_id: str, page: Page) -> tuple[int, Sequence[Domain]]:
+        """Return how many domains the user has a role on and a page of them, by name."""
+        await self.access.settle(user_id)
+        return await self.domains.list(user_id, page)
+
+    async def get(self, user_id: str, name: str, action: Action = Action.SEE_DOMAIN) -> Domain:
+        """Return a domain, by either spelling of its name, on which the user may do that.
+
+        Raises NotFound, Forbidden.
+        """
+        domain, role = await self.access.domain(name, user_id)
+        require(role, action)
+        return domain
+
+    async def change(self, user_id: str, name: str, change: Change[Domain]) -> None:
+        """Apply a merge patch of ``status``, to disabled or to pending, which has it checked, and of ``features``.
+
+        Raises NotFound; Invalid; Forbidden (a role too low; name and context cannot be changed); Conflict
+        (``current_state`` is not what is stored), Stale.
+        """
+        for _ in range(_TRIES):
+            domain = await self.get(user_id, name)
+            renamed, after = _is_renamed(domain, change.patch), _changed(domain, change.patch)
+            require(domain.roles.get(user_id), Action.CHANGE_DOMAIN)
+            if renamed:
+                raise Forbidden("Name and context of a domain cannot be changed.")
+            _comparable(change).check(domain, _seen(domain))
+            anew = after.features != domain.features or change.patch.get("status") == DomainStatus.PENDING
+            if anew:
+                after = replace(after, check_at=self.clock() + LEASE)
+            if await self.domains.save(domain, after):
+                if anew:
+                    await self._hosted(replace(after, version=domain.version + 1))
+                return
+        raise Conflict("The domain is being changed. Try again when that is done.")
+
+
+def _parsed(field: str, text: str) -> str:
+    try:
+        return _PARSERS[field](text)
+    except ValueError as error:
+        raise Invalid(f"The {field} cannot be used: it {error}.", {field: [f"This {error}."]}) from error
+
+
+def _is_renamed(domain: Domain, patch: Mapping[str, Any]) -> bool:
+    """Return whether name or context would be others. Raises Invalid."""
+    named = {field: _parsed(field, patch[field]) for field in _PARSERS if field in patch}
+    return any(getattr(domain, field) != name for field, name in named.items())
+
+
+def _changed(domain: Domain, patch: Mapping[str, Any]) -> Domain:
+    """Return the domain as it will be. Raises Invalid."""
+    return replace(
+        domain,
+        status=_status(domain.status, patch.get("status", domain.status)),
+        features=features_of(patch.get("features", domain.features)),
+    )
+
+
+def _status(stored: DomainStatus, wanted: str) -> DomainStatus:
+    """Return the status as it will be; what is not disabled is pending by a check alone. Raises Invalid."""
+    if wanted not in (stored, DomainStatus.DISABLED, DomainStatus.PENDING):
+        raise Invalid("A domain is enabled by its checks.", {"status": ["Must be disabled or pending."]})
+    if wanted == DomainStatus.PENDING and stored is not DomainStatus.DISABLED:
+        return stored
+    return DomainStatus(wanted)
+
+
+def _seen(domain: Domain) -> dict[str, Any]:
+    """Return what a client can see of a domain, and change."""
+    return {"status": domain.status.value, "features": sorted(domain.features)}
+
+
+def _comparable(change: Change[Domain]) -> Change[Domain]:
+    """Return a change whose ``current_state`` has the features as _seen() has them."""
+    features = (change.current or {}).get("features")
+    if not features:
+        return change
+    return replace(change, current={**(change.current or {}), "features": sorted(set(features))})
