@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID, uuid5
@@ -28,9 +28,9 @@ class MailboxStatus(StrEnum):
 class Mailbox:
     """A mailbox of a hosted domain.
 
-    ``hosted``: it is at the mail backend. ``attempts`` counts how often its creation there was begun, ``due_at`` is
-    when that is begun again, None where it is not; ``error`` is what the backend said last. ``version`` counts the
-    changes.
+    ``hosted``: it is at the mail backend. Until then ``attempts`` counts how often its creation there was begun
+    and may have got through, ``due_at`` is when that is begun again, None where it is not, and ``held``: somebody
+    is at it now, or died of it. ``error`` is what the backend said last; ``version`` counts changes and claims.
     """
 
     mailbox_id: str
@@ -46,6 +46,7 @@ class Mailbox:
     hosted: bool = False
     attempts: int = 0
     due_at: datetime | None = None
+    held: bool = False
     error: str | None = None
     version: int = 0
 
@@ -53,6 +54,11 @@ class Mailbox:
     def email(self) -> str:
         """Its address, with the domain in its Unicode form."""
         return f"{self.local_part}@{self.domain}"
+
+    @property
+    def waits(self) -> bool:
+        """True when it is created as soon as its domain is enabled."""
+        return self.status is MailboxStatus.PENDING and self.due_at is None
 
     @property
     def identity(self) -> UserIdentity | None:
@@ -76,6 +82,31 @@ class Mailbox:
         )
 
 
+def begun(mailbox: Mailbox, until: datetime) -> Mailbox:
+    """Return a mailbox whose creation at the backend begins; it is held until then."""
+    return replace(mailbox, held=True, due_at=until, attempts=mailbox.attempts + 1)
+
+
+def postponed(mailbox: Mailbox, error: str, due_at: datetime) -> Mailbox:
+    """Return a mailbox whose creation did not end well and begins again then."""
+    return replace(mailbox, held=False, due_at=due_at, error=error)
+
+
+def settled(mailbox: Mailbox, status: MailboxStatus, *, attempts: int = 0, error: str | None = None) -> Mailbox:
+    """Return a mailbox that has come to that status, nothing due; ``attempts`` of them may have got through."""
+    return replace(mailbox, status=status, held=False, attempts=attempts, due_at=None, error=error)
+
+
+def not_created(mailbox: Mailbox, status: MailboxStatus, error: str | None = None) -> Mailbox:
+    """Return a mailbox whose last attempt is known not to have got through; earlier ones may have."""
+    return settled(mailbox, status, attempts=mailbox.attempts - 1, error=error)
+
+
+def created(mailbox: Mailbox) -> Mailbox:
+    """Return a mailbox that is at the backend now."""
+    return replace(settled(mailbox, MailboxStatus.ENABLED), hosted=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Alias:
     """Mail to ``local_part`` at the domain goes to ``destination``, a mail address."""
@@ -96,7 +127,7 @@ def parse_local_part(text: str) -> str:
     Quoted strings (RFC 5321 §4.1.2) are no names to give to people: hosts are warned of them there, too.
     """
     local_part = text.lower()
-    if len(local_part) > _MAX_LOCAL_PART or not _DOT_STRING.fullmatch(local_part):
+    if len(local_part) > _MAX_LOCAL_PART or not text.isascii() or not _DOT_STRING.fullmatch(local_part):
         raise ValueError(
             "is no local part: 1 to 64 letters a-z, digits and !#$%&'*+-/=?^_`{|}~, with single dots between them"
         )

@@ -1,0 +1,57 @@
+"""The store of aliases."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.errors import Conflict, NotFound
+from gateway.mailbox import Alias
+from gateway.ports import Page
+from storage.aliases import ALIASES, INDEXES, MongoAliases
+from storage.mongo import Mongo
+
+NAME = "bücher.example"
+ALIAS = Alias(NAME, "info", "me@elsewhere.example")
+
+
+@pytest.fixture
+async def store(mongo: Mongo) -> MongoAliases:
+    """The store under test."""
+    await mongo.ensure_indexes(INDEXES)
+    return MongoAliases(mongo)
+
+
+async def test_pairs(store: MongoAliases) -> None:
+    """A pair is there once, until it is removed."""
+    outcomes = await asyncio.gather(*(store.add(ALIAS) for _ in range(5)), return_exceptions=True)
+    assert sum(isinstance(outcome, Conflict) for outcome in outcomes) == 4
+    assert await store.get(NAME, "info", ALIAS.destination) == ALIAS
+    await store.delete(ALIAS)
+    with pytest.raises(NotFound):
+        await store.get(NAME, "info", ALIAS.destination)
+    with pytest.raises(NotFound):
+        await store.delete(ALIAS)
+
+
+async def test_lists(store: MongoAliases) -> None:
+    """Lists are of one domain, or of one address there, in order, cut into pages with a true total."""
+    wanted = [Alias(NAME, name, f"{to}@elsewhere.example") for name in ("info", "sales") for to in "abc"]
+    for alias in [*reversed(wanted), Alias("other.example", "info", "a@elsewhere.example")]:
+        await store.add(alias)
+    assert await store.list(NAME, Page()) == (6, wanted)
+    assert await store.list(NAME, Page(limit=2, offset=2)) == (6, wanted[2:4])
+    assert await store.list(NAME, Page(), "sales") == (3, wanted[3:])
+    assert await store.list(NAME, Page(), "sale") == (0, [])
+
+
+async def test_indexes_serve_the_queries(store: MongoAliases, mongo: Mongo) -> None:
+    """Listing reads an index, never the whole collection."""
+    await store.add(ALIAS)
+    order = {"domain": 1, "local_part": 1, "destination": 1}
+    for where in ({"domain": NAME}, {"domain": NAME, "local_part": "info"}):
+        command = {"find": ALIASES, "filter": where, "sort": order}
+        plan = await mongo.database.command("explain", command, verbosity="queryPlanner")
+        assert "COLLSCAN" not in str(plan["queryPlanner"]["winningPlan"])
+        assert "'SORT'" not in str(plan["queryPlanner"]["winningPlan"])
