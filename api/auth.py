@@ -26,12 +26,13 @@ async def authenticate(accounts: Accounts, header: str | None) -> tuple[str, str
             token = value.strip()
             return await accounts.authenticate(token), token
         case "basic":
-            user_id, token = _basic(value.strip())
+            user_id, token = basic_credentials(value.strip())
             return await accounts.authenticate(token, user_id), token
     raise NotAuthenticated(_MISSING)
 
 
-def _basic(value: str) -> tuple[str, str]:
+def basic_credentials(value: str) -> tuple[str, str]:
+    """Return user name and password of a Basic header (RFC 7617 §2). Raises NotAuthenticated."""
     try:
         decoded = base64.b64decode(value, validate=True).decode("utf-8")
     except (binascii.Error, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Holds answers against the OpenAPI document."""
+"""Holds answers against the OpenAPI document; below ``/dimail``, another API, against that one's few rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import orjson
 from jsonschema import Draft202012Validator
 
-_CONSOLE = ("/", "/console.css")
+_CONSOLE = re.compile(r"/|/console/.+")
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
 
@@ -38,7 +38,10 @@ class Contract:
 
     def check(self, verb: str, path: str, reply: Reply) -> None:
         """Raise AssertionError or ValidationError where an answer is not as the document says."""
-        if path in _CONSOLE:
+        if _CONSOLE.fullmatch(path):
+            return
+        if path.startswith("/dimail"):
+            _check_dimail(reply)
             return
         described = self._responses("get" if verb == "HEAD" else verb.lower(), path)
         if described is None:
@@ -81,3 +84,16 @@ class Contract:
             whole = {**schema, "components": self.document["components"]}
             checker = Draft202012Validator.FORMAT_CHECKER
             Draft202012Validator(whole, format_checker=checker).validate(orjson.loads(reply.content))
+
+
+def _check_dimail(reply: Reply) -> None:
+    """See that an error is ``{"detail": …}``, of a text that La Suite's People can parse; see docs/dimail.md."""
+    assert "X-Request-ID" in reply.headers
+    if reply.status >= 400:
+        assert reply.headers["Content-Type"] == "application/json"
+        document = orjson.loads(reply.content)
+        assert document.keys() == {"detail"}
+        assert isinstance(document["detail"], str)
+        assert "'" not in document["detail"]
+    if reply.status == 401:
+        assert reply.headers["WWW-Authenticate"].startswith("Basic ")

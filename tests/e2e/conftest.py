@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -113,27 +114,31 @@ def free_port() -> int:
 @pytest.fixture
 def new_site(tmp_path: Path) -> Callable[..., Site]:
     """Makes sites, each with further lines for its configuration, and for the table ``storage`` of it."""
-    made: list[Site] = []
+    numbers = itertools.count()
 
     def make(more: str = "", storage: str = "") -> Site:
-        site = Site(tmp_path / str(len(made)), free_port())
-        site.directory.mkdir()
-        site.directory.joinpath("config.toml").write_text(
-            f"""
-            [server]
-            port = {site.port}
-            [log]
-            format = "json"
-            level = "debug"
-            [storage]
-            data_dir = "{site.data}"
-            {storage}
-            [accounts]
-            local_domain = "home.example"
-            {more}
-            """
-        )
-        made.append(site)
-        return site
+        return site_in(tmp_path / str(next(numbers)), more, storage)
 
     return make
+
+
+def site_in(directory: Path, more: str = "", storage: str = "") -> Site:
+    """Return a new site with further lines for its configuration, and for the table ``storage`` of it."""
+    site = Site(directory, free_port())
+    directory.mkdir()
+    directory.joinpath("config.toml").write_text(
+        f"""
+        [server]
+        port = {site.port}
+        [log]
+        format = "json"
+        level = "debug"
+        [storage]
+        data_dir = "{site.data}"
+        {storage}
+        [accounts]
+        local_domain = "home.example"
+        {more}
+        """
+    )
+    return site

@@ -25,12 +25,12 @@ from werkzeug.serving import make_server
 from gateway.errors import StartError, Unavailable
 from gateway.identity import Credentials, IdentityStatus, IdentityType, UserIdentity
 from gateway.ports import system_clock
+from gateway.progress import Progress
 from storage.embedded import EmbeddedMongod
 from storage.identities import INDEXES as IDENTITY_INDEXES
 from storage.identities import MongoIdentities
 from storage.keyring import name_of, prepare_next_key, read_key_file
 from storage.mongo import Mongo
-from gateway.progress import Progress
 from storage.rotation import GRACE_S, Rotation
 from storage.secrets import INDEXES, Vault
 
