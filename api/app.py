@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
-from importlib import resources
 from ipaddress import ip_network
 from uuid import uuid4
 
@@ -19,7 +18,10 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from structlog.contextvars import bound_contextvars
 
-from api import problems
+from api import console, problems
+from api.auth import IPNetwork
+from api.dimail.plain import plain_errors
+from api.dimail.routing import DimailFace
 from api.metrics import Metrics
 from api.openapi import OpenAPI
 from api.routing import Operation, register
@@ -37,22 +39,33 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-_CONSOLE_FILES = {"index.html": "text/html", "console.css": "text/css"}
-_CONSOLE_POLICY = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
 
 def build(
-    operations: Sequence[Operation], accounts: Accounts, metrics: Metrics, settings: ServerSection
+    operations: Sequence[Operation],
+    dimail: DimailFace,
+    accounts: Accounts,
+    metrics: Metrics,
+    settings: ServerSection,
 ) -> web.Application:
     """Return the application, ready to be served."""
-    app = web.Application(middlewares=[_around(metrics)], client_max_size=settings.max_body_bytes)
-    register(
-        app, OpenAPI(operations).operations, accounts, [ip_network(network) for network in settings.trusted_proxies]
-    )
-    for name, content_type in _CONSOLE_FILES.items():
-        path = "/" if name == "index.html" else f"/{name}"
-        app.router.add_get(path, _console_file(name, content_type))
+    app = bare(OpenAPI(operations).operations, accounts, metrics, settings)
+    dimail.register(app, _proxies(settings))
+    app.router.add_routes(console.routes())
     return app
+
+
+def bare(
+    operations: Sequence[Operation], accounts: Accounts, metrics: Metrics, settings: ServerSection
+) -> web.Application:
+    """Return an application of these operations and nothing else."""
+    app = web.Application(middlewares=[_around(metrics), plain_errors], client_max_size=settings.max_body_bytes)
+    register(app, operations, accounts, _proxies(settings))
+    return app
+
+
+def _proxies(settings: ServerSection) -> Sequence[IPNetwork]:
+    return [ip_network(network) for network in settings.trusted_proxies]
 
 
 def _around(metrics: Metrics) -> Middleware:
@@ -101,13 +114,3 @@ def _report(request: web.Request, status: int, seconds: float, metrics: Metrics)
             "ms": round(seconds * 1000, 1),
         },
     )
-
-
-def _console_file(name: str, content_type: str) -> Handler:
-    content = resources.files("api.console").joinpath(name).read_bytes()
-
-    async def serve(_: web.Request) -> web.StreamResponse:
-        headers = {"Content-Security-Policy": _CONSOLE_POLICY, "Cache-Control": "no-cache"}
-        return web.Response(body=content, content_type=content_type, charset="utf-8", headers=headers)
-
-    return serve

@@ -40,18 +40,18 @@ async def test_console(api: Client) -> None:
     page = await api.get("/")
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     assert b"http" not in page.content.replace(b"http-equiv", b"")
-    assert (await api.get("/console.css")).headers["Content-Type"] == "text/css; charset=utf-8"
+    assert (await api.get("/console/style/base.css")).headers["Content-Type"] == "text/css; charset=utf-8"
 
 
 async def test_backlog(user: Client, mongo: Mongo) -> None:
     """What waits for a check is counted; what has waited for twice its interval is a warning."""
     waiting = {"$set": {"check_at": datetime.now(UTC) - timedelta(minutes=20)}}
-    await mongo.collection("identities").update_many({}, waiting)
+    await mongo.collection("identities").update_many({"user_id": user.user_id}, waiting)
     assert (await user.get("/readyz")).json["warnings"] == []
     counted = (await user.get("/metrics")).content.decode()
     assert "gateway_checks_due 1.0" in counted
     assert "gateway_checks_oldest_due_seconds 120" in counted
     waiting = {"$set": {"check_at": datetime.now(UTC) - timedelta(minutes=40)}}
-    await mongo.collection("identities").update_many({}, waiting)
+    await mongo.collection("identities").update_many({"user_id": user.user_id}, waiting)
     reply = await user.get("/readyz")
     assert (reply.status, "has been due for 40 minutes" in reply.json["warnings"][0]) == (200, True)
