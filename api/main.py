@@ -10,11 +10,18 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from aiohttp import web
 
 from api import app
+from api.dimail.accounts import DimailAccountRoutes
+from api.dimail.aliases import DimailAliasRoutes
+from api.dimail.domains import DimailDomainRoutes
+from api.dimail.mailboxes import DimailMailboxRoutes
+from api.dimail.routing import DimailFace, DimailRoutes
+from api.dimail.tokens import JwtTokens
 from api.health import HealthRoutes
 from api.metrics import Metrics
 from api.process import bind, until_signal, url_of
@@ -22,27 +29,49 @@ from api.routing import Operation, Routes
 from api.stores import Stores, at_most, open_stores
 from api.v1.accounts import AccountRoutes
 from api.v1.messages import MessageRoutes
+from api.v2.accesses import AccessRoutes
 from api.v2.accounts import UserRoutes
+from api.v2.aliases import AliasRoutes
 from api.v2.attachments import AttachmentRoutes
 from api.v2.discover import DiscoverRoutes
+from api.v2.domains import DomainRoutes
 from api.v2.identities import IdentityRoutes
+from api.v2.invitations import InvitationRoutes
+from api.v2.mailboxes import MailboxRoutes
 from api.v2.messages import MessageListRoutes
+from gateway.access import Access
 from gateway.accounts import Accounts
+from gateway.address import normalise_identifier
 from gateway.attach import Attach
 from gateway.check import Checks
 from gateway.compose import Compose
 from gateway.config import Config, RelaySection
 from gateway.connect import Connect
+from gateway.dimail import Dimail
 from gateway.discover import Discover
 from gateway.erase import Erase
+from gateway.examine import Examine
 from gateway.fair import Fair
+from gateway.forward import Forward
+from gateway.host import Host
 from gateway.identity import Endpoint, SignIn, TLSMode
+from gateway.invite import Invite
+from gateway.mail_hosts import Hosts
+from gateway.manage import Manage
+from gateway.notice import sender
+from gateway.notify import Notify
+from gateway.populate import Populate
 from gateway.ports import Outside, system_clock
+from gateway.postmaster import Postmaster
+from gateway.proven import Proven
+from gateway.provision import Provision
 from gateway.route import Routing
 from gateway.send import Send, server_of
 from gateway.throttle import Throttle
+from gateway.user import RESERVED_NAMES
 from gateway.work import Worker
-from protocols import registry
+from protocols import dkim, registry
+from protocols.domain_probe import DnsProbe
 from protocols.network import Network
 
 logger = logging.getLogger(__name__)
@@ -54,6 +83,17 @@ _WORK_GRACE_S = 2.0
 _HAND_BACK_S = 0.5
 
 _ERASE_POLL_S = 10.0
+_DOMAIN_CHECKS = 10  # at once
+_NOTICES = 10  # at once
+_CREATIONS = 10  # at once
+
+
+class Role(StrEnum):
+    """What a process does: it answers requests, works on what is due, or both."""
+
+    ALL = "all"
+    API = "api"
+    WORKER = "worker"
 
 
 @dataclass(frozen=True)
@@ -67,6 +107,16 @@ class Core:
     compose: Compose
     attach: Attach
     send: Send
+    host: Host
+    examine: Examine
+    manage: Manage
+    invite: Invite
+    notify: Notify
+    provision: Provision
+    forward: Forward
+    postmaster: Postmaster
+    dimail: Dimail
+    populate: Populate
 
 
 @dataclass(frozen=True)
@@ -78,7 +128,7 @@ class Gateway:
 
 
 @asynccontextmanager
-async def running(config: Config) -> AsyncIterator[tuple[Gateway, str]]:
+async def running(config: Config, role: Role = Role.ALL) -> AsyncIterator[tuple[Gateway, str]]:
     """Start a gateway and listen; stop it at the end. Yields it with its URL.
 
     Raises StartError, with everything that was started stopped again.
@@ -86,7 +136,7 @@ async def running(config: Config) -> AsyncIterator[tuple[Gateway, str]]:
     async with AsyncExitStack() as stack:
         listener = bind(config.server)  # before a database is started: a second gateway is told at once
         stack.callback(listener.close)
-        gateway = await stack.enter_async_context(assembled(config))
+        gateway = await stack.enter_async_context(assembled(config, role))
         runner = web.AppRunner(
             gateway.application,
             access_log=None,
@@ -104,15 +154,20 @@ async def running(config: Config) -> AsyncIterator[tuple[Gateway, str]]:
 
 
 @asynccontextmanager
-async def assembled(config: Config) -> AsyncIterator[Gateway]:
+async def assembled(config: Config, role: Role = Role.ALL) -> AsyncIterator[Gateway]:
     """Build everything and set the workers to work; stop them at the end. Raises StartError."""
     async with AsyncExitStack() as stack:
         stores = await open_stores(config.storage, stack)
         metrics = Metrics()
         core = await assembled_core(config, stores, metrics, stack)
-        workers = _workers(config, stores, core)
-        operations = _operations(core, stores, workers, metrics)
-        application = app.build(operations, core.accounts, metrics, config.server)
+        await _introduce_sender(config, stores)
+        workers = {} if role is Role.API else _workers(config, stores, core)
+        health = HealthRoutes(stores.mongo, workers, core.checks, metrics).operations()
+        if role is Role.WORKER:
+            application = app.bare(health, core.accounts, metrics, config.server)
+        else:
+            operations = [*_operations(core), *health]
+            application = app.build(operations, _dimail_face(core), core.accounts, metrics, config.server)
         stack.push_async_callback(_canceled, asyncio.create_task(stores.tokens.keep_warm()))
         for worker in workers.values():
             worker.start()
@@ -125,10 +180,31 @@ async def assembled_core(config: Config, stores: Stores, metrics: Metrics, stack
     local_domain = config.accounts.local_domain
     network = Network(config.network)
     adapters = await stack.enter_async_context(registry.adapters(network, local_domain, config.delivery))
-    routing = Routing(stores.identities, Outside(adapters, relay=_relay(config.relay)))
+    routing = Routing(stores.identities, Outside(adapters, relay=relay(config.relay)))
     throttle = Throttle(stores.attempts, system_clock)
     checks = Checks(stores.identities, stores.history, routing, system_clock, metrics)
     attach = Attach(stores.messages, stores.files, config.messages.max_bytes)
+    compose = Compose(stores.messages, stores.identities, stores.raws, stores.files, system_clock)
+    send = Send(
+        messages=stores.messages,
+        identities=stores.identities,
+        raws=stores.raws,
+        attach=attach,
+        routing=routing,
+        settings=config.delivery,
+        clock=system_clock,
+        meter=metrics,
+        ordered=asyncio.Event(),
+    )
+    backend, probe = await stack.enter_async_context(
+        registry.mail_backend(config, network, DnsProbe(network), stores.fake_mail, system_clock)
+    )
+    access = Access(stores.domains, stores.identities, stores.invitations, system_clock)
+    hosts = Hosts.of(config.domains, local_domain)
+    noticed = asyncio.Event()
+    examine = Examine(stores.domains, backend, probe, system_clock, metrics)
+    provision = Provision(stores.domains, stores.mailboxes, stores.users, backend, system_clock, noticed)
+    forward = Forward(stores.domains, stores.aliases, backend)
     return Core(
         accounts=Accounts(
             users=stores.users,
@@ -149,19 +225,48 @@ async def assembled_core(config: Config, stores: Stores, metrics: Metrics, stack
         ),
         checks=checks,
         discover=Discover(registry.finder(network, local_domain), throttle),
-        compose=Compose(stores.messages, stores.identities, stores.raws, stores.files, system_clock),
+        compose=compose,
         attach=attach,
-        send=Send(
-            messages=stores.messages,
-            identities=stores.identities,
-            raws=stores.raws,
-            attach=attach,
-            routing=routing,
-            settings=config.delivery,
+        send=send,
+        host=Host(
+            domains=stores.domains,
+            access=access,
+            examine=examine,
+            make_key=dkim.make_key,
+            throttle=throttle,
+            local_domain=local_domain,
             clock=system_clock,
-            meter=metrics,
-            ordered=asyncio.Event(),
+            wake=asyncio.Event(),
         ),
+        examine=examine,
+        manage=Manage(stores.domains, access, stores.users),
+        invite=Invite(stores.invitations, stores.identities, access, throttle, system_clock, noticed),
+        notify=Notify(
+            notices=stores.notices,
+            invitations=stores.invitations,
+            mailboxes=stores.mailboxes,
+            backend=backend,
+            users=stores.users,
+            compose=compose,
+            send=send,
+            public_url=config.server.public_url,
+            sign_in_url=config.domains.sign_in_url or f"https://{hosts.webmail}/login/{{code}}",
+            clock=system_clock,
+            noticed=noticed,
+        ),
+        provision=provision,
+        forward=forward,
+        postmaster=Postmaster(access, provision, forward, throttle),
+        dimail=Dimail(
+            clients=stores.api_clients,
+            domains=stores.domains,
+            hasher=stores.hasher,
+            tokens=JwtTokens(stores.api_clients.signing_key),
+            throttle=throttle,
+            proven=Proven(system_clock),
+            clock=system_clock,
+        ),
+        populate=Populate(stores.domains, stores.mailboxes, stores.aliases, backend),
     )
 
 
@@ -192,6 +297,30 @@ def _workers(config: Config, stores: Stores, core: Core) -> Mapping[str, Worker[
             wake=room,
             clock=system_clock,
         ),
+        "domains": Worker(
+            stores.domains,
+            core.examine,
+            concurrency=_DOMAIN_CHECKS,
+            poll_s=config.checks.poll_s,
+            wake=core.host.wake,
+            clock=system_clock,
+        ),
+        "notify": Worker(
+            stores.notices,
+            core.notify,
+            concurrency=_NOTICES,
+            poll_s=config.delivery.poll_s,
+            wake=core.notify.noticed,
+            clock=system_clock,
+        ),
+        "provision": Worker(
+            stores.mailboxes,
+            core.provision,
+            concurrency=_CREATIONS,
+            poll_s=config.delivery.poll_s,
+            wake=asyncio.Event(),
+            clock=system_clock,
+        ),
         "erase": Worker(
             stores.erasures,
             Erase(stores.erasures),
@@ -203,9 +332,7 @@ def _workers(config: Config, stores: Stores, core: Core) -> Mapping[str, Worker[
     }
 
 
-def _operations(
-    core: Core, stores: Stores, workers: Mapping[str, Worker[Any]], metrics: Metrics
-) -> Sequence[Operation]:
+def _operations(core: Core) -> Sequence[Operation]:
     groups: list[Routes] = [
         AccountRoutes(core.accounts),
         UserRoutes(core.accounts),
@@ -214,12 +341,41 @@ def _operations(
         MessageRoutes(core.compose, core.send),
         MessageListRoutes(core.compose),
         AttachmentRoutes(core.attach),
-        HealthRoutes(stores.mongo, workers, core.checks, metrics),
+        DomainRoutes(core.host, core.examine),
+        AccessRoutes(core.manage),
+        InvitationRoutes(core.invite),
+        MailboxRoutes(core.postmaster),
+        AliasRoutes(core.postmaster),
     ]
     return [operation for group in groups for operation in group.operations()]
 
 
-def _relay(settings: RelaySection) -> Endpoint:
+def _dimail_face(core: Core) -> DimailFace:
+    groups: list[DimailRoutes] = [
+        DimailAccountRoutes(core.dimail),
+        DimailDomainRoutes(core.dimail, core.host, core.examine),
+        DimailMailboxRoutes(core.dimail, core.provision),
+        DimailAliasRoutes(core.dimail, core.provision, core.forward),
+    ]
+    return DimailFace(core.dimail, groups)
+
+
+async def _introduce_sender(config: Config, stores: Stores) -> None:
+    """Let the gateway's own mails come from the configured address, and keep people from such addresses."""
+    local_domain = config.accounts.local_domain
+    identity = sender(config.domains.sender or f"no-reply@{local_domain}")
+    await stores.identities.put(identity)
+    names = set(RESERVED_NAMES)
+    local_part = identity.identifier.rpartition("@")[0]
+    if identity.identifier == normalise_identifier(f"{local_part}@{local_domain}"):
+        names.add(local_part)
+    for name in sorted(names):
+        if not await stores.users.reserve(name):
+            logger.warning("a user has a name that should be the operator's", extra={"username": name})
+
+
+def relay(settings: RelaySection) -> Endpoint:
+    """Return the server that takes the mail of local identities."""
     sign_in = SignIn(settings.username, settings.password) if settings.username else None
     return Endpoint(settings.host, settings.port, TLSMode(settings.tls), sign_in, operators=True)
 
@@ -233,6 +389,6 @@ async def _canceled(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def serve(config: Config) -> None:
+async def serve(config: Config, role: Role = Role.ALL) -> None:
     """Run a gateway until a signal. Raises as until_signal does."""
-    await until_signal(running(config))
+    await until_signal(running(config, role))

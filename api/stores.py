@@ -14,27 +14,38 @@ from gateway.config import StorageSection
 from gateway.errors import Unavailable
 from gateway.ports import system_clock
 from storage import (
+    aliases,
     attempts,
     checks,
+    dimail,
     domains,
     erasures,
     files,
     identities,
+    invitations,
+    mailboxes,
     messages,
+    notices,
     raws,
     secrets,
     tokens,
     users,
 )
+from storage.aliases import MongoAliases
 from storage.attempts import MongoAttempts
 from storage.checks import MongoHistory
+from storage.dimail import MongoApiClients
 from storage.domains import MongoDomains
 from storage.embedded import EmbeddedMongod
 from storage.erasures import MongoErasures
+from storage.fake_mail import MongoFakeMail
 from storage.files import MongoFiles
 from storage.identities import MongoIdentities
+from storage.invitations import MongoInvitations
+from storage.mailboxes import MongoMailboxes
 from storage.messages import MongoMessages
 from storage.mongo import Mongo
+from storage.notices import MongoNotices
 from storage.passwords import Argon2Hasher
 from storage.raws import MongoRaws
 from storage.secrets import Vault
@@ -44,12 +55,17 @@ from storage.users import MongoUsers
 logger = logging.getLogger(__name__)
 
 INDEXES = (
-    attempts.INDEXES
+    aliases.INDEXES
+    | attempts.INDEXES
+    | dimail.INDEXES
     | domains.INDEXES
     | erasures.INDEXES
     | files.INDEXES
     | identities.INDEXES
+    | invitations.INDEXES
+    | mailboxes.INDEXES
     | messages.INDEXES
+    | notices.INDEXES
     | raws.INDEXES
     | secrets.INDEXES
     | tokens.INDEXES
@@ -85,6 +101,12 @@ class Stores:
     attempts: MongoAttempts
     history: MongoHistory
     domains: MongoDomains
+    fake_mail: MongoFakeMail
+    invitations: MongoInvitations
+    mailboxes: MongoMailboxes
+    aliases: MongoAliases
+    notices: MongoNotices
+    api_clients: MongoApiClients
 
 
 async def open_stores(settings: StorageSection, stack: AsyncExitStack, mongo: Mongo | None = None) -> Stores:
@@ -97,7 +119,9 @@ async def open_stores(settings: StorageSection, stack: AsyncExitStack, mongo: Mo
     of_tokens = MongoTokens(mongo)
     of_raws = MongoRaws(mongo)
     of_files = MongoFiles(mongo, files.ATTACHMENTS)
-    of_erasures = MongoErasures(mongo, OF_USERS, [of_files, of_raws.files])
+    of_domains = MongoDomains(mongo, vault)
+    of_erasures = MongoErasures(mongo, OF_USERS, [of_files, of_raws.files], [of_domains.forget])
+    of_notices = MongoNotices(mongo)
     history = MongoHistory(mongo)
     await history.prepare()
     return Stores(
@@ -105,7 +129,7 @@ async def open_stores(settings: StorageSection, stack: AsyncExitStack, mongo: Mo
         vault=vault,
         hasher=hasher,
         identities=of_identities,
-        users=MongoUsers(mongo, of_identities, of_tokens, of_erasures),
+        users=MongoUsers(mongo, of_identities, of_tokens, of_erasures, of_domains),
         tokens=of_tokens,
         messages=MongoMessages(mongo),
         raws=of_raws,
@@ -113,7 +137,13 @@ async def open_stores(settings: StorageSection, stack: AsyncExitStack, mongo: Mo
         erasures=of_erasures,
         attempts=MongoAttempts(mongo),
         history=history,
-        domains=MongoDomains(mongo, vault),
+        domains=of_domains,
+        fake_mail=MongoFakeMail(mongo),
+        invitations=MongoInvitations(mongo, of_domains, of_notices),
+        mailboxes=MongoMailboxes(mongo, of_domains, of_identities, of_notices, system_clock),
+        aliases=MongoAliases(mongo),
+        notices=of_notices,
+        api_clients=MongoApiClients(mongo, vault),
     )
 
 

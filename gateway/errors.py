@@ -1,8 +1,8 @@
 """Everything that can go wrong, as one closed tree.
 
 Library errors are turned into these where they are raised, with ``from``; nothing above an adapter catches
-anything else. ``api/problems.py`` holds the one table from these classes to HTTP statuses, ``api/cli.py`` the
-one from :class:`StartError` to exit codes.
+anything else. ``api/problems.py`` holds the one table from these classes to HTTP statuses, and
+``api/commands/frame.py`` the one from :class:`StartError` to exit codes.
 
 ::
 

@@ -15,6 +15,7 @@ from pymongo.errors import DuplicateKeyError
 
 from gateway.errors import Conflict, NotFound
 from gateway.identity import Credentials, IdentityStatus, IdentityType, UserIdentity
+from gateway.notice import GATEWAY_ID
 from gateway.ports import ROOM, Clock, Page, Room
 from storage.due import find_due
 from storage.grouped import Grouped
@@ -23,6 +24,7 @@ from storage.secrets import Vault
 
 IDENTITIES = "identities"
 _LIVING = {"$in": [IdentityStatus.ACTIVE.value, IdentityStatus.INACTIVE.value]}
+_OWNED = {"type": IdentityType.LOCAL.value, "status": IdentityStatus.ACTIVE.value}
 INDEXES = {
     IDENTITIES: [
         IndexModel(
@@ -35,9 +37,15 @@ INDEXES = {
             [("check_at", ASCENDING), ("host", ASCENDING), ("_id", ASCENDING)],
             partialFilterExpression={"check_at": {"$exists": True}},
         ),
+        IndexModel([("identifier", ASCENDING)], partialFilterExpression=_OWNED),
     ]
 }
 _WITHOUT_CREDENTIALS = {"credentials": 0}
+_UNCHECKED = {"check_at": "", "check_owner": ""}
+_GONE = {
+    "$set": {"status": IdentityStatus.DELETED.value, "credentials": {}, "infos": {}},
+    "$unset": _UNCHECKED,
+}
 _PAGE = 1000  # documents
 
 
@@ -134,11 +142,7 @@ class MongoIdentities:
     async def delete(self, identity: UserIdentity, *, exactly: bool) -> bool:
         """Mark it deleted and destroy its credentials, at once. Raises NotFound."""
         where = _unchanged(identity, exactly=True) if exactly else _one(identity.user_id, identity.identity_id)
-        gone = {
-            "$set": {"status": IdentityStatus.DELETED.value, "credentials": {}, "infos": {}},
-            "$unset": {"check_at": "", "check_owner": ""},
-        }
-        if (await self._identities.update_one(where, gone)).matched_count:
+        if (await self._identities.update_one(where, _GONE)).matched_count:
             return True
         if not exactly:
             raise NotFound("There is no such identity.")
@@ -214,6 +218,54 @@ class MongoIdentities:
         document = await self._identities.find_one(due, _WITHOUT_CREDENTIALS, sort=[("check_at", ASCENDING)])
         return count, _from_document(document) if document else None
 
+    @translating
+    async def put(self, identity: UserIdentity) -> None:
+        """Store an identity without credentials in the place of what is there of it."""
+        document = _to_document(identity) | {"credentials": {}, "date_insert": self._clock()}
+        await self._identities.replace_one({"_id": identity.identity_id}, document, upsert=True)
+
+    # -- of mailboxes, in the transactions of their store ----------------------------------------------------------
+
+    async def mirror(
+        self, before: UserIdentity | None, after: UserIdentity | None, at: datetime, session: Session
+    ) -> None:
+        """Let the identity that a user has of a mailbox come, change or go; coming into use, it is checked."""
+        if before and after and before.identity_id == after.identity_id:
+            if before != after:
+                same = _one(after.user_id, after.identity_id)
+                await self._identities.update_one(same, _switch(after, at), session=session)
+            return
+        if before:
+            gone = _one(before.user_id, before.identity_id)
+            await self._identities.update_one(gone, _GONE, session=session)
+        if after:
+            await self._come(after, at, session)
+
+    async def _come(self, identity: UserIdentity, at: datetime, session: Session) -> None:
+        """Store an identity, or bring it back, unless its user has that identifier already."""
+        same = {"identifier": identity.identifier, "protocol": identity.protocol, "status": _LIVING}
+        if await self._identities.find_one({"user_id": identity.user_id, **same}, {"_id": 1}, session=session):
+            return
+        document = _to_document(identity) | {"credentials": {}, "date_insert": at}
+        if identity.status is IdentityStatus.ACTIVE:
+            document["check_at"] = at
+        where = {"_id": identity.identity_id, "user_id": identity.user_id}
+        await self._identities.replace_one(where, document, upsert=True, session=session)
+
+    # -- whose address it is -------------------------------------------------------------------------------------
+
+    @translating
+    async def addresses(self, user_id: str) -> Sequence[str]:
+        """Return the identifiers of the user's active local identities."""
+        found: list[str] = await self._identities.distinct("identifier", {"user_id": user_id, **_OWNED})
+        return found
+
+    @translating
+    async def owner(self, identifier: str) -> str | None:
+        """Return the user_id whose active local identity has that identifier."""
+        document = await self._identities.find_one({"identifier": identifier, **_OWNED}, {"user_id": 1})
+        return document["user_id"] if document else None
+
 
 def _one(user_id: str, identity_id: str) -> Document:
     return {"_id": identity_id, "user_id": user_id, "status": _LIVING}
@@ -226,6 +278,14 @@ def _unchanged(identity: UserIdentity, *, exactly: bool = False) -> Document:
     """
     where = _one(identity.user_id, identity.identity_id) | {"version": identity.version}
     return where | {"last_check": identity.last_check} if exactly else where
+
+
+def _switch(identity: UserIdentity, at: datetime) -> Document:
+    """Return the update to this status and name; an active identity is checked at once, an inactive one never."""
+    values = {"status": identity.status.value, "display_name": identity.display_name}
+    if identity.status is IdentityStatus.ACTIVE:
+        return {"$set": values | {"check_at": at}, "$unset": {"check_owner": ""}, "$inc": {"version": 1}}
+    return {"$set": values, "$unset": _UNCHECKED, "$inc": {"version": 1}}
 
 
 def _update(before: UserIdentity, after: UserIdentity) -> Document:
@@ -245,7 +305,8 @@ def _update(before: UserIdentity, after: UserIdentity) -> Document:
 
 
 def _some(user_id: str | None, identity_id: str | None) -> Document:
-    named = {"user_id": user_id, "_id": identity_id}
+    """Return what finds those of a user, or one, or of all people; the gateway's own is none of theirs."""
+    named = {"user_id": user_id or {"$ne": GATEWAY_ID}, "_id": identity_id}
     return {"status": _LIVING} | {key: value for key, value in named.items() if value is not None}
 
 

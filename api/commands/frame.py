@@ -1,34 +1,37 @@
-"""What all commands share: the configuration, exit codes, progress.
-
-Exit codes: 0 done; 1 the command ran and what it was asked for failed; 2 wrong usage or wrong configuration; 3 the
-gateway cannot start, e.g. because its port is in use or its database does not answer; 130 Ctrl-C or another signal
-came before it had started, or was done.
-"""
+"""What all commands share: the configuration, exit codes (see ``manual.py``), progress, tables."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import orjson
 import rich.progress
 import uvloop
+from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+from api.operate import in_words
 from gateway import config as configuration
 from gateway.config import Config
 from gateway.errors import ConfigurationError, GatewayError, StartError
 from gateway.progress import Progress, Report
 
 EXIT_FAILED = 1
-_EXIT_CONFIGURATION = 2
-_EXIT_START = 3
-_EXIT_SIGNAL = 130
+EXIT_CONFIGURATION = 2
+EXIT_START = 3
+EXIT_SIGNAL = 130
+_GAP = 3  # columns between those of a table
+_ENDLESS = 10_000  # columns, of what is no terminal: a line of a table is then one line
 
 Result = TypeVar("Result")
 
@@ -40,6 +43,8 @@ config_option = click.option(
     help="Configuration file, see config.example.toml; relative paths in it count from its directory. Without one,"
     " environment variables and defaults count, and relative paths from the current directory.",
 )
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 
 
 def load(path: Path | None) -> Config:
@@ -92,9 +97,62 @@ def errors_to_exit_codes() -> Iterator[None]:
         yield
     except StartError as error:
         click.echo(f"mail-gateway: {error}", err=True)
-        sys.exit(_EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else _EXIT_START)
+        sys.exit(EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else EXIT_START)
     except GatewayError as error:
-        click.echo(f"mail-gateway: {error}", err=True)
+        click.echo(f"mail-gateway: {in_words(error)}", err=True)
         sys.exit(EXIT_FAILED)
     except (asyncio.CancelledError, KeyboardInterrupt):
-        sys.exit(_EXIT_SIGNAL)
+        sys.exit(EXIT_SIGNAL)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under their columns; where the terminal is too narrow for that, each as a block of lines."""
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _ENDLESS
+    rows = [[printable(cell) for cell in row] for row in rows]
+    widths = _widths([columns, *rows], console.width - _GAP * len(columns))
+    if not widths:
+        for row in rows:
+            print_block(dict(zip(columns, row, strict=True)))
+            click.echo()
+        return
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(column, width=width, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
+
+
+def _widths(rows: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Return how wide the columns are: as their cells, but lines are broken between words where there is not room.
+
+    Empty where there is not even room for the words.
+    """
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(cell_len, cells)) for cells in columns]
+    least = [max(cell_len(word) for cell in cells for word in (cell.split() or [""])) for cells in columns]
+    if sum(least) > room:
+        return []
+    while sum(widths) > room:
+        slack = [width - word for width, word in zip(widths, least, strict=True)]
+        widths[slack.index(max(slack))] -= 1
+    return widths
+
+
+def print_block(values: Mapping[str, str]) -> None:
+    """Print values with their names, a line each."""
+    width = max(map(len, values))
+    for name, value in values.items():
+        click.echo(f"{name:{width}}  {printable(value)}".rstrip())
+
+
+def print_json(thing: Mapping[str, Any]) -> None:
+    """Print one line."""
+    click.echo(orjson.dumps(thing).decode())
+
+
+def printable(text: str) -> str:
+    """Return text without what would steer the terminal: users choose names."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

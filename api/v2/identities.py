@@ -268,15 +268,7 @@ class IdentityRoutes:
         return Answer(identity_json(await self._remote(call)))
 
     async def _add_remote(self, call: Call) -> Answer:
-        new = NewRemote(
-            protocol=call.body["protocol"],
-            identifier=call.body["identifier"],
-            display_name=call.body["display_name"],
-            status=IdentityStatus(call.body["status"]),
-            infos=call.body["infos"],
-            credentials=Credentials(call.body["credentials"]),
-        )
-        identity = await self._connect.add_remote(call.user_id, new, verify=call.query["verify"])
+        identity = await self._connect.add_remote(call.user_id, new_remote(call.body), verify=call.query["verify"])
         location = f"{_REMOTES[0]}/{identity.identity_id}"
         body = {
             "location": location,
@@ -296,6 +288,18 @@ class IdentityRoutes:
     async def _act(self, call: Call) -> Answer:
         identity = await self._remote(call)
         return Answer(identity_json(await self._checks.check(identity.user_id, identity.identity_id)))
+
+
+def new_remote(body: Mapping[str, Any]) -> NewRemote:
+    """Return the account of which NewRemoteSchema made this."""
+    return NewRemote(
+        protocol=body["protocol"],
+        identifier=body["identifier"],
+        display_name=body["display_name"],
+        status=IdentityStatus(body["status"]),
+        infos=body["infos"],
+        credentials=Credentials(body["credentials"]),
+    )
 
 
 def identity_json(identity: UserIdentity) -> dict[str, Any]:

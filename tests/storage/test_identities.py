@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from gateway.identity import Credentials, IdentityStatus, IdentityType, UserIdentity
-from gateway.ports import ROOM, Room
+from gateway.ports import ROOM, Page, Room
 from storage import identities, secrets
 from storage.identities import MongoIdentities
 from storage.mongo import Mongo
@@ -176,3 +176,34 @@ async def test_a_rename_keeps_the_count(store: MongoIdentities) -> None:
     assert await store.record_check(held, replace(held, refusals=2, last_check=NOW, check_at=NOW + LEASE))
     assert await store.change(held, replace(held, display_name="New"), None, exactly=False)
     assert (await store.get("u", held.identity_id)).refusals == 2
+
+
+def local(name: str, user_id: str = "u", status: IdentityStatus = IdentityStatus.ACTIVE) -> UserIdentity:
+    """Return a local identity."""
+    return replace(identity(name), type=IdentityType.LOCAL, user_id=user_id, status=status, infos={})
+
+
+async def test_owner(store: MongoIdentities) -> None:
+    """An address belongs to the user who has it as an active local identity, and to no other."""
+    await add(
+        store,
+        local("mine"),
+        local("mine-too"),
+        local("theirs", "v"),
+        local("idle", status=IdentityStatus.INACTIVE),
+        gone := local("gone"),
+        identity("remote"),
+    )
+    await store.delete(gone, exactly=False)
+    assert sorted(await store.addresses("u")) == ["mine-too@example.org", "mine@example.org"]
+    assert await store.owner("theirs@example.org") == "v"
+    for name in ("idle", "gone", "remote", "unknown"):
+        assert await store.owner(f"{name}@example.org") is None
+
+
+async def test_put(store: MongoIdentities) -> None:
+    """What is put is there once, as it was put last, whoever puts it at the same time."""
+    mine = local("first")
+    await asyncio.gather(*(store.put(mine) for _ in range(5)))
+    await store.put(replace(mine, identifier="second@example.org"))
+    assert await store.list("u", {}, Page()) == (1, [replace(mine, identifier="second@example.org")])

@@ -1,0 +1,108 @@
+"""``mail-gateway domains``, on the database of a gateway at work."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from gateway.roles import Role
+from tests.api.commands.conftest import Command
+from tests.client import Client
+
+GOOD, BAD = "good.ok.test", "bad.dns.test"
+
+
+@pytest.fixture
+async def owner(user: Client) -> Client:
+    """A user who owns two domains, both checked."""
+    for name in (GOOD, BAD):
+        await user.post("/api/v2/domains", {"name": name})
+        await user.post(f"/api/v2/domains/{name}/actions", {"actions": ["check"]})
+    return user
+
+
+async def username(client: Client) -> str:
+    """Return the client's user name."""
+    name: str = (await client.get("/api/v1/me")).json["username"]
+    return name
+
+
+async def test_list(owner: Client, command: Command) -> None:
+    """All domains are listed with their status, by name, whoever manages them."""
+    assert owner.user_id
+    result = await command("domains", "list")
+    words = [line.split()[:2] for line in result.stdout.splitlines()]
+    assert words.index([BAD, "action_required"]) < words.index([GOOD, "enabled"])
+    lines = (await command("domains", "list", "--json")).stdout.splitlines()
+    assert [json.loads(line)["name"] for line in lines] == [BAD, GOOD]
+
+
+async def test_show(owner: Client, command: Command) -> None:
+    """A domain is shown with what is wrong, the whole names of the records to publish, and its managers."""
+    shown = (await command("domains", "show", BAD)).stdout
+    assert "action_required" in shown
+    assert f"imap.{BAD}" in shown
+    assert f"dkim._domainkey.{BAD}" in shown
+    fault = (await owner.get(f"/api/v2/domains/{BAD}")).json["checks"]["mx"]["errors"][0]
+    assert fault["detail"] in shown
+    assert await username(owner) in shown
+    as_json = json.loads((await command("domains", "show", BAD, "--json")).stdout)
+    assert as_json["accesses"] == [{"username": await username(owner), "role": "owner"}]
+
+
+async def test_check(owner: Client, command: Command) -> None:
+    """Domains are checked, what is wrong is told, and the exit code says whether all are enabled."""
+    before = (await owner.get(f"/api/v2/domains/{GOOD}")).json["last_check"]
+    good = await command("domains", "check", GOOD)
+    assert (good.exit_code, good.stdout) == (0, "1 of 1 are enabled.\n")
+    assert (await owner.get(f"/api/v2/domains/{GOOD}")).json["last_check"] > before
+    everything = await command("domains", "check", "--all")
+    assert everything.exit_code == 1
+    assert everything.stdout.endswith("1 of 2 are enabled.\n")
+    assert BAD in everything.stdout
+
+
+async def test_check_needs_a_name(command: Command) -> None:
+    """Which domains to check has to be said, and only once."""
+    assert (await command("domains", "check")).exit_code == 2
+    assert (await command("domains", "check", "--all", GOOD)).exit_code == 2
+
+
+async def test_grant(api: Client, owner: Client, command: Command) -> None:
+    """The operator gives a role, and changes it, without having one."""
+    other = await api.register("somebody-else")
+    for role in Role:
+        result = await command("domains", "grant", GOOD, "somebody-else", role.value)
+        assert result.exit_code == 0
+        assert (await other.get(f"/api/v2/domains/{GOOD}")).json["role"] == role
+    lowered = await command("domains", "grant", GOOD, await username(owner), "viewer")
+    assert lowered.exit_code == 0, lowered.output
+    last = await command("domains", "grant", GOOD, "somebody-else", "viewer")
+    assert last.exit_code == 1
+    assert "owner" in last.stderr
+    assert (await other.get(f"/api/v2/domains/{GOOD}")).json["role"] == "owner"
+
+
+@pytest.mark.parametrize("words", [["show"], ["check"], ["key"], ["grant", "someone", "owner"]])
+async def test_no_such_domain(user: Client, command: Command, words: list[str]) -> None:
+    """A domain that is not there is told of, and nothing is done."""
+    assert user.user_id
+    for name in ("missing.ok.test", "no domain"):
+        result = await command("domains", words[0], name, *words[1:])
+        assert result.exit_code == 1
+        assert result.stderr.startswith("mail-gateway: There is no ")
+
+
+async def test_key(owner: Client, command: Command) -> None:
+    """The private key is printed in PEM, and fits the public one that is to be published."""
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - of this test alone
+
+    pem = (await command("domains", "key", GOOD)).stdout.encode()
+    key = serialization.load_pem_private_key(pem, None)
+    spki = key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    public = "".join(spki.decode().splitlines()[1:-1])
+    records = (await owner.get(f"/api/v2/domains/{GOOD}")).json["expected_config"]
+    assert [record for record in records if record["value"].endswith(f"p={public}")]
