@@ -24,6 +24,7 @@ from gateway.address import ascii_host, ascii_mailbox, domain_of
 from gateway.body import html_to_text
 from gateway.flowed import flowed
 from gateway.message import Attachment, Message, Participant
+from gateway.notice import GATEWAY_ID
 
 _ADDRESS_HEADERS = ("From", "Sender", "Reply-To", "To", "Cc", "Bcc")
 _BCC = re.compile(rb"^Bcc:.*\r\n(?:[ \t].*\r\n)*", re.IGNORECASE | re.MULTILINE)
@@ -175,6 +176,8 @@ def _header(message: Message) -> Iterator[str]:
     if message.ancestors:  # RFC 5322 §3.6.4
         yield _fold("In-Reply-To", [f"<{message.ancestors[-1]}>"])
         yield _fold("References", [f"<{ancestor}>" for ancestor in message.ancestors])
+    if message.user_id == GATEWAY_ID:  # RFC 3834 §5: so that nobody's vacation answers it
+        yield _fold("Auto-Submitted", ["auto-generated"])
 
 
 def _fold(name: str, tokens: Iterable[str]) -> str:

@@ -6,6 +6,9 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime
 
+RESERVED_NAMES = frozenset({"postmaster", "abuse"})
+"""Where the operator is reached (RFC 5321 §4.5.1, RFC 2142 §2): no people's names."""
+
 _NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*", re.IGNORECASE | re.ASCII)
 _NAME_LENGTH = range(3, 43)
 _PASSWORD_LENGTH = range(8, 1025)

@@ -1,0 +1,285 @@
+"""The gateway's own mails: each goes out once, whoever dies, and its secret does not stay."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from api.demo.provider import Provider
+from api.main import Core, assembled_core
+from api.metrics import Metrics
+from api.stores import Stores, open_stores
+from gateway import config as configuration
+from gateway.invitation import Invitation
+from gateway.mailbox import Mailbox, MailboxStatus
+from gateway.notice import GATEWAY_ID, Notice, NoticeKind, sender
+from gateway.notify import Notify
+from gateway.ports import MessageFilter, Page, system_clock
+from gateway.roles import Role
+from protocols.backends.fake import FakeBackend
+from storage.mongo import Session
+from tests.conftest import FRIEND
+
+DOMAIN = "news.ok.test"
+OWNER, INVITED = str(uuid4()), str(uuid4())
+LEASE = timedelta(minutes=1)
+KINDS = list(NoticeKind)
+
+
+class Killed(BaseException):
+    """The process dies."""
+
+
+@dataclass
+class Life:
+    """How many more steps a process takes before it dies."""
+
+    left: int
+
+    def step(self) -> None:
+        """Take one. Raises Killed."""
+        if self.left == 0:
+            raise Killed
+        self.left -= 1
+
+
+@dataclass(frozen=True)
+class Mortal:
+    """What a process calls that may die before the call, or before it hears the answer."""
+
+    real: Any
+    life: Life
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the method."""
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            self.life.step()
+            answer = await getattr(self.real, name)(*args, **kwargs)
+            self.life.step()
+            return answer
+
+        return call
+
+
+class Office:
+    """A gateway without workers, whose clock can be put forward, and the provider that its mails go to."""
+
+    def __init__(self, stores: Stores, core: Core, provider: Provider) -> None:
+        self.stores = stores
+        self.core = core
+        self.notify = replace(core.notify, clock=self.now)
+        self._provider = provider
+        self._ahead = timedelta()
+        self._owners = count()
+
+    def now(self) -> datetime:
+        """Return the time of the office."""
+        return system_clock() + self._ahead
+
+    def put_forward(self, by: timedelta) -> None:
+        """Let time pass."""
+        self._ahead += by
+
+    def mortal(self, life: Life) -> Notify:
+        """Return the use case as it is run by a process that dies."""
+        messages, raws = Mortal(self.stores.messages, life), Mortal(self.stores.raws, life)
+        return replace(
+            self.notify,
+            notices=Mortal(self.stores.notices, life),
+            invitations=Mortal(self.stores.invitations, life),
+            backend=Mortal(self.notify.backend, life),
+            compose=replace(self.notify.compose, messages=messages, raws=raws),
+            send=replace(self.notify.send, messages=messages, raws=raws),
+        )
+
+    async def invite(self, email: str = FRIEND.address) -> Invitation:
+        """Invite somebody to the domain."""
+        return await self.core.invite.create(OWNER, DOMAIN, email, Role.VIEWER)
+
+    async def note(self, kind: NoticeKind, **changes: Any) -> None:
+        """Have a mailbox, changed so after its creation at the backend, and a notice of it."""
+        mailbox = Mailbox(
+            mailbox_id=str(uuid4()),
+            domain=DOMAIN,
+            local_part=f"box-{uuid4().hex}",
+            first_name="Ada",
+            last_name="B",
+            display_name="Ada B",
+            secondary_email=FRIEND.address,
+            user_id=None,
+            status=MailboxStatus.ENABLED,
+            date_insert=self.now(),
+            hosted=True,
+        )
+        await self.notify.backend.add_mailbox(mailbox)
+        await self.stores.mailboxes.add(DOMAIN, lambda _: replace(mailbox, **changes))
+
+        async def insert(session: Session) -> None:
+            notice = Notice(str(uuid4()), kind, DOMAIN, mailbox.local_part)
+            await self.stores.notices.insert(notice, self.now(), session)
+
+        await self.stores.mongo.in_transaction(insert)
+
+    async def ask_for(self, kind: NoticeKind) -> None:
+        """Do what makes the gateway write such a mail."""
+        if kind is NoticeKind.INVITATION:
+            await self.invite()
+        else:
+            await self.note(kind)
+
+    async def work(self, notify: Notify) -> int:
+        """Let a worker run the notices that are due, and return how many these were."""
+        owner = f"owner {next(self._owners)}"
+        notices = await self.stores.notices.claim(owner, self.now(), LEASE, 9)
+        for notice in notices:
+            await notify.run(owner, notice)
+        return len(notices)
+
+    async def deliver(self) -> None:
+        """Let a worker send the messages that are due."""
+        for message in await self.stores.messages.claim("sender", self.now(), LEASE, 9):
+            await self.core.send.run("sender", message)
+
+    async def finish(self, notify: Notify) -> None:
+        """Let workers go on, a minute later each time, until there is no notice."""
+        while await self.stores.mongo.collection("notices").count_documents({}):
+            await self.work(notify)
+            await self.deliver()
+            self.put_forward(2 * LEASE)
+
+    async def left(self) -> tuple[int, int]:
+        """Return how many messages of its own the gateway keeps, and of how many it keeps the bytes."""
+        messages, _ = await self.stores.messages.list(GATEWAY_ID, MessageFilter(), Page())
+        return messages, await self.stores.mongo.collection("raws").count_documents({})
+
+    def mails(self, address: str = FRIEND.address) -> list[EmailMessage]:
+        """Return what arrived for an address."""
+        return [message_from_bytes(raw, policy=policy.default) for raw in self._provider.inbox(address)]
+
+    async def works(self, kind: NoticeKind, mail: EmailMessage) -> bool:
+        """True when the secret of a mail gives what it promises."""
+        text = mail.get_content()
+        if kind is NoticeKind.INVITATION:
+            return await self.core.invite.accept(INVITED, secret_of(text)) == (DOMAIN, Role.VIEWER)
+        assert isinstance(self.notify.backend, FakeBackend)
+        (email,) = re.findall(rf"box-\w+@{DOMAIN}", str(mail["Subject"]))
+        return await self.notify.backend.sign_in(email, secret_of(text))
+
+
+def secret_of(text: str) -> str:
+    """Return the one-time secret that stands alone on a line, or ends the link there."""
+    (secret,) = re.findall(r"^(?:https://webmail\.home\.example/login/)?([\w-]{20,})\r?$", text, re.MULTILINE)
+    return str(secret)
+
+
+@pytest.fixture
+async def office(settings: dict[str, Any], provider: Provider) -> AsyncIterator[Office]:
+    """An office with one domain."""
+    config = configuration.build(settings)
+    async with AsyncExitStack() as stack:
+        stores = await open_stores(config.storage, stack)
+        core = await assembled_core(config, stores, Metrics(), stack)
+        await stores.identities.put(sender("no-reply@home.example"))
+        await core.host.create(OWNER, DOMAIN, None, ["mailbox"])
+        yield Office(stores, core, provider)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_mail(office: Office, kind: NoticeKind) -> None:
+    """A mail goes out from the gateway, once; its secret works and nothing of it is kept."""
+    await office.ask_for(kind)
+    await office.finish(office.notify)
+    (mail,) = office.mails()
+    assert mail["From"] == "Mail gateway <no-reply@home.example>"
+    assert (mail["To"], mail["Auto-Submitted"]) == (FRIEND.address, "auto-generated")
+    assert await office.left() == (0, 0)
+    assert await office.works(kind, mail)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_death(office: Office, kind: NoticeKind) -> None:
+    """Whenever the worker dies, whoever takes over sends one mail in all, the secret of which works."""
+    for steps in count():
+        await office.ask_for(kind)
+        life = Life(steps)
+        try:
+            await office.finish(office.mortal(life))
+        except Killed:
+            office.put_forward(2 * LEASE)
+            await office.finish(office.notify)
+        *_, mail = mails = office.mails()
+        assert len(mails) == steps + 1
+        assert (await office.left())[0] == 0
+        assert await office.works(kind, mail)
+        if life.left:
+            break
+    assert steps > 20
+
+
+async def test_refused_for_good(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    """A mail that the relay refuses is logged, without its secret, and not kept."""
+    await office.invite("never@elsewhere.example")
+    await office.finish(office.notify)
+    assert "a mail was not sent" in caplog.messages
+    assert office.mails("never@elsewhere.example") == []
+    assert await office.left() == (0, 0)
+
+
+async def test_on_its_way(office: Office) -> None:
+    """A mail that the relay does not take yet is waited for, and not written again."""
+    await office.invite("later@elsewhere.example")
+    for _ in range(3):
+        await office.work(office.notify)
+        await office.deliver()
+        office.put_forward(timedelta(hours=1))
+    assert await office.left() == (1, 1)
+
+
+async def test_taken_back(office: Office) -> None:
+    """Of an invitation that is taken back before its mail is written there is no mail."""
+    invitation = await office.invite()
+    await office.core.invite.revoke(OWNER, DOMAIN, invitation.invitation_id)
+    await office.finish(office.notify)
+    assert (office.mails(), await office.left()) == ([], (0, 0))
+
+
+@pytest.mark.parametrize("change", [{"status": MailboxStatus.DISABLED}, {"secondary_email": None}])
+async def test_nobody_to_tell(office: Office, change: dict[str, Any]) -> None:
+    """Of a mailbox that nobody can sign in to, or be told of, there is no mail."""
+    await office.note(NoticeKind.SIGN_IN_LINK, **change)
+    await office.finish(office.notify)
+    assert (office.mails(), await office.left()) == ([], (0, 0))
+
+
+async def test_a_mailbox_that_is_gone(office: Office) -> None:
+    """Of a mailbox that is gone there is no mail."""
+    await office.note(NoticeKind.MAILBOX_CREATED)
+    await office.stores.mongo.collection("mailboxes").delete_many({})
+    await office.finish(office.notify)
+    assert (office.mails(), await office.left()) == ([], (0, 0))
+
+
+async def test_no_code(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    """A mail backend that gives no code is asked less and less often, and given up after days."""
+    await office.note(NoticeKind.SIGN_IN_LINK)
+    await office.stores.mongo.collection("fake_mailboxes").delete_many({})
+    waits = 0
+    while await office.stores.mongo.collection("notices").count_documents({}):
+        assert await office.work(office.notify) == 1
+        assert await office.work(office.notify) == 0
+        office.put_forward(timedelta(hours=5))
+        waits += 1
+    assert waits == 24
+    assert "a mail is given up: the mail backend gives no code" in caplog.messages
+    assert (office.mails(), await office.left()) == ([], (0, 0))
