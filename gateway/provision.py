@@ -27,7 +27,7 @@ from uuid import uuid4
 from gateway import retry
 from gateway.address import normalise_identifier
 from gateway.domain import Domain, DomainStatus, Feature
-from gateway.errors import Conflict, Forbidden, Invalid, NotFound, RemoteError, Unreachable
+from gateway.errors import Conflict, Forbidden, Invalid, NotFound, RemoteError, SignInRefused, Unreachable
 from gateway.mailbox import (
     Mailbox,
     MailboxStatus,
@@ -177,7 +177,7 @@ class Provision:
         try:
             password = await self._ask(after)
         except RemoteError as error:
-            if not error.temporary:
+            if not error.temporary and not isinstance(error, SignInRefused):  # that one is the operator's to mend
                 raise
             due_at = self.clock() + retry.delay(held.attempts, self.chance())
             return await self._stored(held, postponed(held, str(error), due_at)), None

@@ -17,6 +17,7 @@ from gateway.errors import (
     Invalid,
     NotFound,
     Refused,
+    SignInRefused,
     RemoteError,
     Stale,
     Unavailable,
@@ -114,10 +115,10 @@ async def test_somebody_elses(hosting: Hosting) -> None:
     assert await hosting.at_backend() == {EMAIL: True}
 
 
-@pytest.mark.parametrize("fault", [LATER, TimeoutError()])
+@pytest.mark.parametrize("fault", [LATER, TimeoutError(), SignInRefused("Wrong password.")])
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_backend_away(hosting: Hosting, fault: Exception, *, at_once: bool) -> None:
-    """Where the backend does not answer the mailbox is pending, and tried again after a while."""
+    """Where the backend does not answer, or not to us, the mailbox is pending, and tried again after a while."""
     await hosting.host()
     user = await hosting.user()
     hosting.backend.before += [fault, LATER]
