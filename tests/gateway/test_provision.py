@@ -17,8 +17,8 @@ from gateway.errors import (
     Invalid,
     NotFound,
     Refused,
-    SignInRefused,
     RemoteError,
+    SignInRefused,
     Stale,
     Unavailable,
 )
