@@ -70,6 +70,7 @@ def test_unavailable(error: PyMongoError, *, temporary: bool) -> None:
 
 async def test_indexes_are_made_once(mongo: Mongo) -> None:
     """A second start finds the indexes there."""
+    await mongo.client.drop_database(mongo.database.name)
     await mongo.ensure_indexes(INDEXES)
     await mongo.ensure_indexes(INDEXES)
     names = await mongo.database.list_collection_names()
