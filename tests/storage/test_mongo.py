@@ -101,12 +101,21 @@ async def _pid(mongo: Mongo) -> int:
     return int((await mongo.client.admin.command("serverStatus"))["pid"])
 
 
+async def _hang(pid: int) -> None:
+    """Stop a process, and return when all of its threads have stopped: until then it may still answer."""
+    os.kill(pid, signal.SIGSTOP)
+    while any(
+        stat.read_text().rpartition(")")[2].split()[0] != "T" for stat in Path(f"/proc/{pid}/task").glob("*/stat")
+    ):
+        await asyncio.sleep(0.001)
+
+
 async def test_database_away_and_back(tmp_path: Path) -> None:
     """While the database is away that is told; when it is back the same client goes on."""
     async with EmbeddedMongod(tmp_path) as server:
         mongo = Mongo(server.uri, "x", operation_ms=300)
         pid = await _pid(mongo)
-        os.kill(pid, signal.SIGSTOP)
+        await _hang(pid)
         with pytest.raises(Unavailable):
             await mongo.ping()
         os.kill(pid, signal.SIGKILL)
@@ -124,7 +133,7 @@ async def hung(mongod: EmbeddedMongod) -> AsyncIterator[Mongo]:
     """A connected client with 300 ms for an operation, whose server takes what it is sent and never answers."""
     mongo = Mongo(mongod.uri, f"test_{uuid4().hex}", operation_ms=300)
     pid = await _pid(mongo)
-    os.kill(pid, signal.SIGSTOP)
+    await _hang(pid)
     yield mongo
     os.kill(pid, signal.SIGCONT)
     mongo.close()
