@@ -10,6 +10,7 @@ import { accessToken, renewedToken } from "./session.js";
 
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 15_000;
+const OVERTAKEN = "It was changed somewhere else meanwhile. Open it again to see how it is now.";
 const DOWNLOAD_MS = 60_000; // until when a browser has taken a file over
 
 export { Problem };
@@ -26,7 +27,11 @@ export async function post(path, body, options = {}) {
 /** Send a merge patch; `before` are the old values of what it changes, null where they do not matter. */
 export async function patch(path, changes, before, options = {}) {
   const body = before ? { ...changes, current_state: before } : changes;
-  await authorized("PATCH", path, { body, ...options });
+  await authorized("PATCH", path, { body, ...options }).catch((problem) => {
+    // What speaks of current_state is meant for programs.
+    const isOvertaken = problem.status === 409 && problem.message.includes("current_state");
+    throw isOvertaken ? new Problem({ status: 409, detail: OVERTAKEN }) : problem;
+  });
 }
 
 export async function remove(path, body, options = {}) {

@@ -3,24 +3,36 @@
  * @module
  */
 
+import { takeInvitation, waitingToken } from "./invitation.js";
 import { notify } from "./notice.js";
 import { Page } from "./page.js";
 import { go, matching } from "./router.js";
 import { user, watchSession } from "./session.js";
 import { mainElement, markPlace, showEntrance, showFrame } from "./shell.js";
 import account from "./views/account.js";
+import aliases from "./views/aliases.js";
 import compose from "./views/compose.js";
 import connect from "./views/connect.js";
+import domainSettings from "./views/domain-settings.js";
+import domain from "./views/domain.js";
+import domains from "./views/domains.js";
 import drafts from "./views/drafts.js";
 import identities from "./views/identities.js";
 import identity from "./views/identity.js";
+import invitation from "./views/invitation.js";
+import mailbox from "./views/mailbox.js";
+import mailboxes from "./views/mailboxes.js";
 import message from "./views/message.js";
 import missing from "./views/missing.js";
+import newDomain from "./views/new-domain.js";
+import newMailbox from "./views/new-mailbox.js";
+import people from "./views/people.js";
 import sent from "./views/sent.js";
 import signIn from "./views/sign-in.js";
 import signUp from "./views/sign-up.js";
 
 const HOME = "#/identities";
+const INVITATION = "/invitation";
 
 /** Pages of whoever is signed in; those with a `place` stand in the navigation, in this order. */
 const ROUTES = [
@@ -42,6 +54,16 @@ const ROUTES = [
   { path: "/drafts/:id", title: "Draft", view: compose },
   { path: "/sent", title: "Sent", view: sent, place: { words: "Sent", symbol: "sent" } },
   { path: "/sent/:id", title: "Message", view: message },
+  { path: "/domains", title: "Domains", view: domains, place: { words: "Domains", symbol: "domains" } },
+  { path: "/domains/new", title: "Add a domain", view: newDomain },
+  { path: "/domains/:name", title: "Domain", view: domain },
+  { path: "/domains/:name/mailboxes", title: "Mailboxes", view: mailboxes },
+  { path: "/domains/:name/mailboxes/:local_part", title: "Mailbox", view: mailbox },
+  { path: "/domains/:name/new-mailbox", title: "Add a mailbox", view: newMailbox },
+  { path: "/domains/:name/aliases", title: "Aliases", view: aliases },
+  { path: "/domains/:name/people", title: "People", view: people },
+  { path: "/domains/:name/settings", title: "Settings", view: domainSettings },
+  { path: INVITATION, title: "Accept an invitation", view: invitation },
   { path: "/account", title: "Account", view: account, place: { words: "Account", symbol: "account" } },
 ];
 
@@ -56,8 +78,10 @@ let leaving = new AbortController();
 
 /** Open the page that the address names; whoever is not signed in gets to it by way of the sign-in. */
 async function open() {
+  takeInvitation();
   const isEntrance = matching(ENTRANCE, location.hash) !== null;
-  if (user() && (isEntrance || !location.hash)) return go(HOME, { replace: true });
+  if (user() && (isEntrance || !location.hash))
+    return go(waitingToken() ? `#${INVITATION}` : HOME, { replace: true });
   leaving.abort();
   leaving = new AbortController();
   const routes = user() ? ROUTES : ENTRANCE;

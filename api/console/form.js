@@ -9,21 +9,24 @@ import { busy, button, callout, iconButton, isBusy } from "./widgets.js";
 
 /** A control with label, hint and error; `name` is the path that the gateway's errors have for it. */
 class Field {
-  constructor(label, control, { hint, optional = false, wrap = control } = {}) {
+  constructor(label, control, { hint, optional = false, suffix, wrap = control } = {}) {
     this.control = control;
     this.name = control.name;
     const id = newId("field");
     this.hint = hint ? element("p", { class: "hint", id: `${id}-hint` }, hint) : null;
     this.error = element("p", { class: "field-error", id: `${id}-error`, hidden: true });
     control.id = id;
-    control.setAttribute("aria-describedby", hint ? `${id}-hint ${id}-error` : `${id}-error`);
+    const described = [suffix && `${id}-suffix`, hint && `${id}-hint`, `${id}-error`];
+    control.setAttribute("aria-describedby", described.filter(Boolean).join(" "));
     control.addEventListener("input", () => this.clear());
     const mark = optional && element("span", { class: "optional" }, "optional");
     this.node = element(
       "div",
       { class: "field" },
       element("label", { for: id }, label, " ", mark),
-      wrap,
+      suffix
+        ? element("div", { class: "input-with-suffix" }, wrap, element("span", { id: `${id}-suffix` }, suffix))
+        : wrap,
       this.hint,
       this.error,
     );
@@ -54,11 +57,12 @@ class Field {
   }
 }
 
-/** A field for one line of text; `attributes` are those of the input. */
-export function textField(label, attributes, { hint, optional } = {}) {
+/** A field for one line of text; `attributes` are those of the input, `suffix` is a text behind what is typed. */
+export function textField(label, attributes, { hint, optional, suffix } = {}) {
   return new Field(label, element("input", { class: "input", type: "text", autocomplete: "off", ...attributes }), {
     hint,
     optional,
+    suffix,
   });
 }
 
@@ -89,6 +93,75 @@ export function passwordField(label, attributes, { hint, optional } = {}) {
 export function choiceField(label, attributes, choices, { hint } = {}) {
   const options = choices.map(([value, words]) => element("option", { value }, words));
   return new Field(label, element("select", { class: "input", ...attributes }, options), { hint });
+}
+
+/** Options to choose one of, or several of: `[value, words, explanation]` each. */
+class OptionsField {
+  constructor(label, { name, type }, options) {
+    this.name = name;
+    const id = newId("field");
+    this.error = element("p", { class: "field-error", id, hidden: true });
+    this.inputs = options.map(([value]) => element("input", { type, name, value, oninput: () => this.clear() }));
+    this.control = element(
+      "fieldset",
+      { class: "fieldset", "aria-describedby": id },
+      element("legend", {}, label),
+      element(
+        "div",
+        { class: "options beside" },
+        options.map(([, words, explanation], index) =>
+          element(
+            "label",
+            { class: "option" },
+            this.inputs[index],
+            element(
+              "span",
+              { class: "option-text" },
+              element("strong", {}, words),
+              element("span", {}, explanation),
+            ),
+          ),
+        ),
+      ),
+      this.error,
+    );
+    this.node = this.control;
+  }
+
+  /** The values that are chosen. */
+  get values() {
+    return this.inputs.filter((input) => input.checked).map((input) => input.value);
+  }
+
+  set values(values) {
+    for (const input of this.inputs) input.checked = values.includes(input.value);
+  }
+
+  /** Say what is wrong. */
+  fail(words) {
+    this.error.replaceChildren(icon("warning"), words);
+    this.error.hidden = false;
+  }
+
+  clear() {
+    this.error.hidden = true;
+  }
+
+  focus() {
+    (this.inputs.find((input) => input.checked) ?? this.inputs[0]).focus();
+  }
+}
+
+/** A field of check boxes. */
+export function checksField(label, name, options) {
+  return new OptionsField(label, { name, type: "checkbox" }, options);
+}
+
+/** A field of radio buttons, the first one chosen. */
+export function radioField(label, name, options) {
+  const field = new OptionsField(label, { name, type: "radio" }, options);
+  field.inputs[0].checked = true;
+  return field;
 }
 
 /** A form that is submitted by a script, and shows what the gateway has against it. */
@@ -160,9 +233,10 @@ export class Form {
   }
 }
 
-/** Return what makes of a problem of that status one of the field, to be caught with. */
+/** Return what makes of a problem of that status one of the field, to be caught with; `words` in place of its own. */
 export function blaming(field, status, words) {
   return (problem) => {
-    throw problem.status === status ? new Problem({ status, errors: { [field.name]: [words] } }) : problem;
+    if (problem.status !== status) throw problem;
+    throw new Problem({ status, errors: { [field.name]: [words ?? problem.message] } });
   };
 }

@@ -45,3 +45,18 @@ export function endlessList({ page, row, key, empty, shape, label, signal, isHid
 
   return { node, ready: more() };
 }
+
+/**
+ * Return a place for a list that can be shown anew: what stands there stays until what comes in its place is there.
+ * `make()` returns an {@link endlessList}.
+ */
+export function renewableList(make) {
+  const node = element("div");
+  async function renew() {
+    const list = make();
+    if (!node.hasChildNodes()) node.append(list.node);
+    await list.ready;
+    node.replaceChildren(list.node);
+  }
+  return { node, renew };
+}

@@ -4,7 +4,8 @@
  */
 
 import { element, icon } from "./dom.js";
-import { button, iconButton } from "./widgets.js";
+import { Problem } from "./http.js";
+import { busy, button, iconButton } from "./widgets.js";
 
 const STAYS_MS = 6000;
 const STAYS_TO_UNDO_MS = 10_000;
@@ -51,4 +52,15 @@ export function notify(words, { tone = "good", undo, gone = () => {} } = {}) {
   for (const told of region.querySelectorAll("[data-told]")) told.remove();
   region.append(node);
   wait();
+}
+
+/** Do some work while the button is busy, and tell when it fails. */
+export async function attempt(control, work) {
+  try {
+    await busy(control, work());
+  } catch (problem) {
+    if (problem.name === "AbortError") return; // the page was left
+    if (!(problem instanceof Problem)) throw problem;
+    notify(problem.message, { tone: "bad" });
+  }
 }

@@ -29,8 +29,17 @@ function fit(pattern, parts) {
   if (pattern.length !== parts.length) return null;
   const params = {};
   for (const [index, name] of pattern.entries()) {
-    if (name.startsWith(":")) params[name.slice(1)] = decodeURIComponent(parts[index]);
+    if (name.startsWith(":")) params[name.slice(1)] = decoded(parts[index]);
     else if (name !== parts[index]) return null;
   }
   return params;
+}
+
+/** Decode a part of an address; one that nobody could have encoded stays, and names nothing. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }

@@ -88,8 +88,19 @@ async def test_taken(store: MongoDomains, mongo: Mongo) -> None:
     """Of many who want a name at once one gets it."""
     each = [domain(roles={f"user {n}": Role.OWNER}) for n in range(8)]
     ended = await asyncio.gather(*(store.add(one, PRIVATE_KEY) for one in each), return_exceptions=True)
-    assert [type(one) for one in ended if one is not None] == [Conflict] * 7
+    assert [type(one) for one in ended if one is not True] == [Conflict] * 7
     assert await mongo.collection("domains").count_documents({}) == 1
+
+
+async def test_founding(store: MongoDomains) -> None:
+    """Of many that want to be the first of a context at once one is; the others may still come to it."""
+    each = [domain(f"{n}.example", context="county") for n in range(8)]
+    founded = await asyncio.gather(*(store.add(one, PRIVATE_KEY, founding=True) for one in each))
+    assert sorted(founded) == [False] * 7 + [True]
+    assert len(await store.of_context("county")) == 1
+    late = each[founded.index(False)]
+    assert await store.add(late, PRIVATE_KEY)
+    assert len(await store.of_context("county")) == 2
 
 
 async def test_private_key(store: MongoDomains, mongo: Mongo) -> None:
@@ -165,10 +176,10 @@ async def test_waiting_mailboxes(store: MongoDomains, mongo: Mongo) -> None:
     before = domain()
     await add(store, before)
     mailboxes: list[dict[str, Any]] = [
-        {"_id": "waits", "domain": before.name, "status": "pending", "due_at": None},
-        {"_id": "begun", "domain": before.name, "status": "pending", "due_at": NOW + LEASE},
-        {"_id": "disabled", "domain": before.name, "status": "disabled", "due_at": None},
-        {"_id": "other", "domain": "other.example", "status": "pending", "due_at": None},
+        {"_id": "waits", "local_part": "waits", "domain": before.name, "status": "pending", "due_at": None},
+        {"_id": "begun", "local_part": "begun", "domain": before.name, "status": "pending", "due_at": NOW + LEASE},
+        {"_id": "disabled", "local_part": "disabled", "domain": before.name, "status": "disabled", "due_at": None},
+        {"_id": "other", "local_part": "other", "domain": "other.example", "status": "pending", "due_at": None},
     ]
     await mongo.collection("mailboxes").insert_many(mailboxes)
     assert await store.record_check(before, checked(before, DomainStatus.ACTION_REQUIRED))
@@ -246,15 +257,15 @@ async def test_forget(store: MongoDomains, mongo: Mongo) -> None:
     """A user who has gone has no role, nor a mailbox any more; the mailbox stays, as another version."""
     await add(store, domain("a.example", roles={"you": Role.OWNER, "me": Role.VIEWER}))
     mailboxes: list[dict[str, Any]] = [
-        {"_id": "mine", "user_id": "me", "version": 3},
-        {"_id": "yours", "user_id": "you", "version": 3},
-        {"_id": "nobody's", "user_id": None, "version": 3},
+        {"_id": "mine", "local_part": "mine", "user_id": "me", "version": 3},
+        {"_id": "yours", "local_part": "yours", "user_id": "you", "version": 3},
+        {"_id": "nobody's", "local_part": "nobody's", "user_id": None, "version": 3},
     ]
     await mongo.collection("mailboxes").insert_many(mailboxes)
     await store.forget("me")
     assert (await store.get("a.example")).roles == {"you": Role.OWNER}
     mine, *others = await mongo.collection("mailboxes").find().to_list(None)
-    assert mine == {"_id": "mine", "user_id": None, "version": 4}
+    assert mine == {"_id": "mine", "local_part": "mine", "user_id": None, "version": 4}
     assert others == mailboxes[1:]
 
 

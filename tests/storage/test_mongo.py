@@ -104,10 +104,13 @@ async def _pid(mongo: Mongo) -> int:
 async def _hang(pid: int) -> None:
     """Stop a process, and return when all of its threads have stopped: until then it may still answer."""
     os.kill(pid, signal.SIGSTOP)
-    while any(
-        stat.read_text().rpartition(")")[2].split()[0] != "T" for stat in Path(f"/proc/{pid}/task").glob("*/stat")
-    ):
+    while not _hangs(pid):
         await asyncio.sleep(0.001)
+
+
+def _hangs(pid: int) -> bool:
+    threads = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(thread.read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
 
 
 async def test_database_away_and_back(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ import { deliveryBadge, isMoving, isScheduled, outlook, recipientList } from "..
 import { confirmed } from "../dialog.js";
 import { element } from "../dom.js";
 import { messagePath } from "../draft.js";
-import { notify } from "../notice.js";
+import { attempt, notify } from "../notice.js";
 import { poll } from "../poll.js";
 import { go, pageAt } from "../router.js";
 import { fullTime } from "../time.js";
-import { busy, button, buttonLink, skeleton } from "../widgets.js";
+import { button, buttonLink, skeleton } from "../widgets.js";
 
 const BACK = ["#/sent", "Sent"];
 const TYPES = ["From", "To", "Cc", "Bcc", "Reply-To"];
@@ -65,14 +65,6 @@ function actions(page, message) {
       act("Download", "download", () => download(`/api/v1/raws/${message.raw_msg_id}`, "message.eml")),
     act("Delete", "delete", () => erase(page, message)),
   ];
-}
-
-async function attempt(control, work) {
-  try {
-    await busy(control, work());
-  } catch (problem) {
-    notify(problem.message, { tone: "bad" });
-  }
 }
 
 async function cancel(page, message) {

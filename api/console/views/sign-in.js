@@ -5,6 +5,7 @@
 
 import { element } from "../dom.js";
 import { Form, passwordField, textField } from "../form.js";
+import { invitationNote } from "../invitation.js";
 import { signIn } from "../session.js";
 
 export default function view(page) {
@@ -27,7 +28,7 @@ export default function view(page) {
     submit: () => signIn(username.value.trim(), password.value),
   });
   page.render(
-    element("p", { class: "lead" }, "Every account from which you send mail, in one place."),
+    invitationNote() ?? element("p", { class: "lead" }, "Every account from which you send mail, in one place."),
     form.node,
     element("p", { class: "aside" }, "New here? ", element("a", { href: "#/sign-up" }, "Create an account")),
   );

@@ -6,6 +6,7 @@
 import { publicly, withQuery } from "../api.js";
 import { element } from "../dom.js";
 import { Form, passwordField, textField } from "../form.js";
+import { invitationNote } from "../invitation.js";
 import { signIn } from "../session.js";
 
 export default function view(page) {
@@ -21,6 +22,7 @@ export default function view(page) {
     },
   });
   page.render(
+    invitationNote(),
     form.node,
     element("p", { class: "aside" }, "You have an account? ", element("a", { href: "#/sign-in" }, "Sign in")),
   );
