@@ -5,7 +5,7 @@ Each is done at the mail backend first, then stored: where that is cut off in be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.address import normalise_identifier
@@ -26,14 +26,16 @@ class Forward:
     aliases: Aliases
     backend: MailBackend
 
-    async def add(self, domain: str, local_part: str, destination: str) -> Alias:
+    async def add(
+        self, domain: str, local_part: str, destination: str, permit: Callable[[], None] = lambda: None
+    ) -> Alias:
         """Let mail to an address of the domain go to a mailbox; return the alias as it is stored.
 
-        Raises NotFound (no such domain), Invalid, Forbidden (the domain is disabled), Conflict (it is there
-        already, or has too many destinations), RemoteError.
+        Raises NotFound (no such domain), Invalid, Forbidden (not permitted; the domain is disabled), Conflict (it
+        is there already, or has too many destinations), RemoteError.
         """
         alias = _parsed(domain, local_part, destination)
-        _admit(await self.domains.get(domain))
+        _admit(await self.domains.get(domain), permit)
         await self._check_free(alias)
         await self.backend.add_alias(alias)
         await self.aliases.add(alias)
@@ -87,8 +89,9 @@ def _parsed(domain: str, local_part: str, destination: str) -> Alias:
     return alias
 
 
-def _admit(domain: Domain) -> None:
+def _admit(domain: Domain, permit: Callable[[], None]) -> None:
     if Feature.ALIAS not in domain.features:
         raise Invalid(f"{domain.name} has no aliases. Its owner can turn on the feature alias.")
+    permit()
     if domain.status is DomainStatus.DISABLED:
         raise Forbidden(f"{domain.name} is disabled.")

@@ -1,9 +1,9 @@
-"""Hosting domains: create, read, change.
+"""Hosting domains: create, read, check, change.
 
 Creating one: 1. normalise name and context, and see that both can be had; 2. make its DKIM key; 3. store it with
-that key encrypted and with the creator as its owner; of two at once one gets the name; 4. have the mail backend
-host it, so that the owner learns at once what to publish; 5. have a worker check it. Where 4 is cut off, it is
-checked all the same, a minute later, and a check does what 4 does.
+that key encrypted and with the creator as its owner; of two at once one gets the name, or the new context; 4. have
+the mail backend host it, so that the owner learns at once what to publish; 5. have a worker check it. Where 4 is
+cut off, it is checked all the same, a minute later, and a check does what 4 does.
 
 Changing one: 1. read it; 2. see that the outcome is allowed, that who asks may do so, and knows what is changed;
 3. store it, if nobody has changed it since it was read, else all again; 4. and 5. as above.
@@ -57,7 +57,7 @@ class Host:
         """
         name = _parsed("name", name)
         context = name if context is None else _parsed("context", context)
-        await self._check_free(owner, name, context)
+        founding = await self._check_free(owner, name, context)
         if owner:
             await self.throttle.spend("domain", owner)
         key, private_key = await self.make_key()
@@ -73,11 +73,16 @@ class Host:
             checks={},
             check_at=now + LEASE,  # until then this hosts it, and no worker
         )
-        await self.domains.add(domain, private_key)
+        if not await self.domains.add(domain, private_key, founding=founding):
+            await self._check_free(owner, name, context)  # by now it is the context of whoever was first
+            await self.domains.add(domain, private_key)
         return await self._hosted(domain)
 
-    async def _check_free(self, owner: str | None, name: str, context: str) -> None:
-        """Raise Conflict where the name is taken, or the context is of domains that the user does not manage."""
+    async def _check_free(self, owner: str | None, name: str, context: str) -> bool:
+        """Return whether no domain is in the context yet.
+
+        Raises Conflict where the name is taken, or the context is of domains that the user does not manage.
+        """
         ours = parse_context(self.local_domain)
         if ours in (name, context):
             raise Conflict(f"The name {ours} is the operator's.")
@@ -88,6 +93,7 @@ class Host:
         managed = (Role.ADMINISTRATOR, Role.OWNER)
         if owner and sharing and not any(domain.roles.get(owner) in managed for domain in sharing):
             raise Conflict(f"The name {context} is mapped to another's context. Choose another one.")
+        return not sharing
 
     async def _hosted(self, domain: Domain) -> Domain:
         """Have a stored domain hosted and then checked; return it with the records to publish."""
@@ -115,11 +121,21 @@ class Host:
         require(role, action)
         return domain
 
+    async def check(self, user_id: str, name: str) -> Domain:
+        """Check a domain now; return it.
+
+        Raises NotFound, Forbidden, Conflict (people keep changing it), TooOften.
+        """
+        domain = await self.get(user_id, name, Action.CHECK)
+        await self.throttle.spend("domain check", domain.name)
+        await self.examine.check(domain.name)
+        return await self.get(user_id, domain.name)  # roles may have been taken away meanwhile
+
     async def change(self, user_id: str, name: str, change: Change[Domain]) -> None:
         """Apply a merge patch of ``status``, to disabled or to pending, which has it checked, and of ``features``.
 
         Raises NotFound; Invalid; Forbidden (a role too low; name and context cannot be changed); Conflict
-        (``current_state`` is not what is stored), Stale.
+        (``current_state`` is not what is stored), Stale; TooOften.
         """
         for _ in range(_TRIES):
             domain = await self.get(user_id, name)
@@ -130,6 +146,7 @@ class Host:
             _comparable(change).check(domain, _seen(domain))
             anew = after.features != domain.features or change.patch.get("status") == DomainStatus.PENDING
             if anew:
+                await self.throttle.spend("domain check", domain.name)
                 after = replace(after, check_at=self.clock() + LEASE)
             if await self.domains.save(domain, after):
                 if anew:

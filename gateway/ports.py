@@ -331,8 +331,11 @@ class Raws(Protocol):
 class Domains(Protocol):
     """The domains that are hosted here, and who manages them."""
 
-    async def add(self, domain: Domain, private_key: str) -> None:
-        """Store a domain with its DKIM key, in PEM, encrypted. Raises Conflict when the name is taken."""
+    async def add(self, domain: Domain, private_key: str, *, founding: bool = False) -> bool:
+        """Store a domain with its DKIM key, in PEM, encrypted. Raises Conflict when the name is taken.
+
+        ``founding``: as the first one of its context; False, and nothing stored, where another was first.
+        """
 
     async def get(self, name: str) -> Domain:
         """Return a domain. Raises NotFound."""

@@ -118,10 +118,14 @@ class Postmaster:
 
     async def add_alias(self, user_id: str, name: str, local_part: str, destination: str) -> Alias:
         """Let mail to an address of the domain go to a mailbox."""
-        domain = await self.domain(user_id, name, Action.CREATE_ALIAS)
-        return await self.forward.add(domain.name, local_part, destination)
+        domain, role = await self.access.seen(name, user_id)
+        return await self.forward.add(
+            domain.name, local_part, destination, lambda: require(role, Action.CREATE_ALIAS)
+        )
 
     async def delete_alias(self, user_id: str, name: str, local_part: str, destination: str) -> None:
         """Let mail to an address not go there any more."""
-        domain = await self.domain(user_id, name, Action.DELETE_ALIAS)
-        await self.forward.delete(domain.name, local_part, destination)
+        domain, role = await self.access.seen(name, user_id)
+        alias = await self.forward.get(domain.name, local_part, destination)
+        require(role, Action.DELETE_ALIAS)
+        await self.forward.delete(alias.domain, alias.local_part, alias.destination)

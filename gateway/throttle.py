@@ -34,6 +34,7 @@ COSTS = {
     "verification": (20, timedelta(seconds=30)),  # by user and host; the server would count it as ours
     "discovery": (20, timedelta(seconds=3)),  # by user
     "domain": (300, timedelta(minutes=1)),  # by user; each is a slow key, and a name that nobody else can have
+    "domain check": (120, timedelta(seconds=5)),  # by domain; it asks whichever name servers the domain has
     "invitation": (50, timedelta(minutes=2)),  # by user; each is a mail to whomever
     "sign-in link": (10, timedelta(minutes=5)),  # by mailbox; each is a mail to whomever
     "acceptance": (20, timedelta(seconds=30)),  # by user; of wrong tokens

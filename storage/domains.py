@@ -25,6 +25,7 @@ INDEXES = {
         IndexModel([("managers.user_id", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("context", ASCENDING)]),
         IndexModel([("check_at", ASCENDING)]),
+        IndexModel([("founded", ASCENDING)], unique=True, partialFilterExpression={"founded": {"$exists": True}}),
     ]
 }
 _WITHOUT_CREDENTIALS = {"credentials": 0}
@@ -43,13 +44,20 @@ class MongoDomains:
         self._vault = vault
 
     @translating
-    async def add(self, domain: Domain, private_key: str) -> None:
-        """Store a domain with its DKIM key, encrypted. Raises Conflict when the name is taken."""
+    async def add(self, domain: Domain, private_key: str, *, founding: bool = False) -> bool:
+        """Store a domain with its DKIM key, encrypted; False where it is not the first of its context as it should.
+
+        Raises Conflict when the name is taken.
+        """
         sealed = await self._vault.encrypt({_PRIVATE_KEY: private_key})
+        founded = {"founded": domain.context} if founding else {}
         try:
-            await self._domains.insert_one(_to_document(domain) | {"credentials": sealed})
+            await self._domains.insert_one(_to_document(domain) | founded | {"credentials": sealed})
         except DuplicateKeyError as error:
+            if "founded" in (error.details or {}).get("keyPattern", {}):
+                return False
             raise Conflict(f"The domain {domain.name} is taken.") from error
+        return True
 
     @translating
     async def get(self, name: str) -> Domain:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
 
 from marshmallow import fields, validate
 
@@ -73,7 +72,8 @@ class DimailAliasRoutes:
     async def _create(self, call: DimailCall) -> Answer:
         domain = await self._domain(call)
         body = await call.body(NewAliasSchema())
-        return Answer(_alias_json(await self._forward.add(domain.name, **_described(body))), 201)
+        alias = await self._forward.add(domain.name, body["user_name"], body["destination"])
+        return Answer(_alias_json(alias), 201)
 
     async def _delete(self, call: DimailCall) -> Answer:
         domain, user_name = await self._domain(call), call.path("user_name")
@@ -107,10 +107,6 @@ class DimailAliasRoutes:
             return await self._provision.get(domain.name, user_name)
         except NotFound:
             return None
-
-
-def _described(body: dict[str, Any]) -> dict[str, str]:
-    return {"local_part": body["user_name"], "destination": body["destination"]}
 
 
 def _alias_json(alias: Alias) -> dict[str, str]:

@@ -156,6 +156,18 @@ async def test_who_may(owner: Client, role: Role | None) -> None:
             assert (reply.status == 403) is (role.rank < ALLOWED[action].rank), action
 
 
+async def test_what_is_told_first(owner: Client) -> None:
+    """What is wrong with an alias, or that it is not there, is told before that the role is too low."""
+    other = await owner.register("other")
+    for name in (NAME, "other.ok.test"):
+        await owner.post(DOMAINS, {"name": name, "features": ["mailbox"]})
+        viewer = {"user_id": other.user_id, "role": "viewer"}
+        assert (await owner.post(f"{DOMAINS}/{name}/accesses", viewer)).status == 201
+    assert (await other.post(ALIASES, {"local_part": "info", "destination": f"info@{NAME}"})).status == 422
+    assert (await other.post(f"{DOMAINS}/other.ok.test/aliases", NEW)).status == 422
+    assert (await delete(other)).status == 404
+
+
 async def test_unknown(owner: Client) -> None:
     """An alias that is not there, and what is no address, is 404."""
     await owner.post(ALIASES, NEW)

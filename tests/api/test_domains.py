@@ -208,6 +208,21 @@ async def test_too_many(user: Client, mongo: Mongo) -> None:
     assert (await user.get(DOMAINS)).json["total"] == 0
 
 
+@pytest.mark.parametrize("patched", [False, True])
+async def test_checks_without_end(user: Client, mongo: Mongo, *, patched: bool) -> None:
+    """The name servers that a domain names are not asked as often as anybody likes, in whichever way."""
+    await hosted(user)
+    throttle = Throttle(MongoAttempts(mongo), system_clock)
+    with suppress(TooOften):
+        while True:
+            await throttle.spend("domain check", NAME)
+    reply = await (
+        patch(user, {"features": ["mailbox"]}) if patched else user.post(f"{DOMAINS}/{NAME}/actions", CHECK)
+    )
+    assert (reply.status, 1 <= int(reply.headers["Retry-After"]) <= 5) == (429, True)
+    assert (await user.get(f"{DOMAINS}/{NAME}")).json["features"] == ALL
+
+
 # -- contexts ------------------------------------------------------------------------------------------------------
 
 
@@ -234,6 +249,25 @@ async def test_a_name_that_is_a_context(user: Client, api: Client) -> None:
     assert (await other.post(DOMAINS, {"name": "valley.ok.test", "context": "COUNTY"})).status == 409
     assert (await other.get(DOMAINS)).json["total"] == 0
     await create(user, "hill.ok.test")
+
+
+async def test_a_new_context_named_by_two_at_once(user: Client, api: Client) -> None:
+    """Of two who name the same new context at the same moment one has it, and to the other it is another's."""
+    other = await api.register("another")
+    replies = await asyncio.gather(
+        user.post(DOMAINS, {"name": "town.ok.test", "context": "County"}),
+        other.post(DOMAINS, {"name": "village.ok.test", "context": "County"}),
+    )
+    refused, created = sorted(replies, key=lambda reply: -reply.status)
+    assert (created.status, refused.status) == (201, 409)
+    assert "mapped to another's context" in refused.json["detail"]
+
+
+async def test_a_new_context_named_twice_by_its_owner(user: Client) -> None:
+    """Whose context it is may add several domains to it, also at the same moment."""
+    names = ["town.ok.test", "village.ok.test", "hill.ok.test"]
+    await asyncio.gather(*(create(user, name, context="County") for name in names))
+    assert (await user.get(DOMAINS)).json["total"] == 3
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
