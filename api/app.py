@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from structlog.contextvars import bound_contextvars
 
-from api import console, problems
+from api import console, docs, problems
 from api.auth import IPNetwork
 from api.dimail.plain import plain_errors
 from api.dimail.routing import DimailFace
@@ -51,7 +51,7 @@ def build(
     """Return the application, ready to be served."""
     app = bare(OpenAPI(operations).operations, accounts, metrics, settings)
     dimail.register(app, _proxies(settings))
-    app.router.add_routes(console.routes())
+    app.router.add_routes([*console.routes(), *docs.routes()])
     return app
 
 

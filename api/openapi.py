@@ -20,15 +20,41 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields
 
-from api import multipart, problems
+from api import examples, multipart, problems
 from api.answers import ProblemSchema
 from api.routing import ANY_MEDIA_TYPE, MEDIA_TYPES, Answer, Call, Operation
 from gateway import errors
 
-_DESCRIPTION = (
-    "One REST API in front of all the accounts from which a person sends mail. Every answer carries X-Request-ID:"
-    " the client's own, when it sent a sane one, else a new one. HEAD is answered wherever GET is."
-)
+_DESCRIPTION = """\
+One REST API in front of all the accounts from which a person sends mail. Bodies are JSON. Every answer carries
+X-Request-ID: the client's own, when it sent a sane one, else a new one. HEAD is answered wherever GET is.
+
+**Authentication.** Register with `POST /api/v1/users`, and sign in with `POST /api/v1/authentications`. Send the
+`user_id` and the `access_token` of the answer as name and password of HTTP Basic, or the `access_token` alone as
+`Authorization: Bearer`. When it has expired, `POST /api/v1/authentications/refresh` gives a new pair.
+
+**Errors** are problem documents (RFC 9457), `application/problem+json`: `detail` says what is wrong and what to do;
+where properties of the request are to blame, `errors` maps the dotted path of each to messages. Every operation
+lists the statuses that it refuses with. Where several apply, it is the first of 401, 404, 415, 400, 422, 403, 409
+and 412.
+
+**Changes** are merge patches (RFC 7396). With `current_state`, the old values as you saw them, or with `If-Match`,
+nobody's change is lost: where something else is stored by then, nothing changes and the answer is 409 or 412.
+"""
+_TAGS: Mapping[str, str] = {
+    "accounts": "Users: register, sign in and out, change and delete one's own.",
+    "identities": "The addresses that a user sends from: local ones, and remote ones at other providers.",
+    "messages": "Drafts, the orders to send them, and what became of these.",
+    "attachments": "Files that go with a message.",
+    "domains": "Domains that are hosted here, and how they stand in the DNS.",
+    "accesses": "Who manages a domain: viewers, administrators, owners.",
+    "invitations": "Invitations by mail to manage a domain.",
+    "mailboxes": "Mailboxes of the domains that are hosted here.",
+    "aliases": "Addresses of a domain whose mail goes elsewhere.",
+    "service": "For operators and for programs.",
+}
+"""In the order in which one gets to know them. A module of operations has one of these names, or is part of one."""
+_PART_OF = {"discover": "identities", "health": "service", "openapi": "service"}
 _HEADERS: Mapping[str, Mapping[str, Any]] = {
     "Content-Disposition": {"description": "The name of the file (RFC 6266).", "schema": {"type": "string"}},
     "ETag": {"description": "The version of what is answered.", "schema": {"type": "string"}},
@@ -96,6 +122,7 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
         info={"description": _DESCRIPTION},
         plugins=[_Plugin()],
         security=[{"basic": []}, {"bearer": []}],
+        tags=[{"name": name, "description": description} for name, description in _TAGS.items()],
     )
     spec.components.security_scheme(
         "basic", {"type": "http", "scheme": "basic", "description": "user_id and access_token"}
@@ -107,7 +134,9 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
         spec.components.response(kind.__name__, _problem(kind))
     for path, verbs in _by_path(operations).items():
         spec.path(path, operations=verbs)
-    return spec.to_dict()
+    described: dict[str, Any] = spec.to_dict()
+    examples.add(described)
+    return described
 
 
 def _by_path(operations: Sequence[Operation]) -> dict[str, dict[str, Any]]:
@@ -119,18 +148,27 @@ def _by_path(operations: Sequence[Operation]) -> dict[str, dict[str, Any]]:
 
 
 def _described(operation: Operation, path: str) -> dict[str, Any]:
+    module = operation.handler.__module__.rpartition(".")[2]
     described: dict[str, Any] = {
-        "operationId": "_".join([operation.verb.lower(), *re.findall(r"\w+", path.removeprefix("/api"))]),
+        "operationId": _operation_id(operation, path),
         "summary": operation.summary,
-        "tags": [operation.handler.__module__.rpartition(".")[2]],  # a module of routes is a noun of the field
+        "tags": [_PART_OF.get(module, module)],
         "parameters": list(_parameters(operation, path)),
         "responses": _responses(operation, path),
     }
+    if operation.description:
+        described["description"] = operation.description
+    if path != operation.paths[0]:
+        described["x-second-path-of"] = _operation_id(operation, operation.paths[0])
     if operation.public:
         described["security"] = []
     if operation.body or operation.file:
         described["requestBody"] = {"required": True, "content": _request_content(operation)}
     return described
+
+
+def _operation_id(operation: Operation, path: str) -> str:
+    return "_".join([operation.verb.lower(), *re.findall(r"\w+", path.removeprefix("/api"))])
 
 
 def _request_content(operation: Operation) -> dict[str, Any]:

@@ -78,18 +78,19 @@ Exists = Callable[[Call], Awaitable[object]]
 class Operation:
     """One verb on one path.
 
-    ``exists`` raises NotFound when the path names nothing; it is asked only before a fault of the body is told,
-    because the handler finds out by itself. ``etag`` lets clients revalidate the answer (RFC 9110 §8.8.3).
-    ``answers`` tells for each status that is no error what the body is: a schema of JSON, another media type, or
-    None for no body; ``located``: 201 has the path of what is new in Location (RFC 9110 §15.3.2). ``file`` is the
-    field of a multipart/form-data body that holds a file. ``refusals`` are the errors that an operation of this
-    kind does not have by itself.
+    ``description`` says, in Markdown, what the summary leaves open. ``exists`` raises NotFound when the path names
+    nothing; it is asked only before a fault of the body is told, because the handler finds out by itself. ``etag``
+    lets clients revalidate the answer (RFC 9110 §8.8.3). ``answers`` tells for each status that is no error what
+    the body is: a schema of JSON, another media type, or None for no body; ``located``: 201 has the path of what is
+    new in Location (RFC 9110 §15.3.2). ``file`` is the field of a multipart/form-data body that holds a file.
+    ``refusals`` are the errors that an operation of this kind does not have by itself.
     """
 
     verb: str
     paths: Sequence[str]
     handler: Handler
     summary: str
+    description: str = ""
     answers: Mapping[int, type[Schema] | str | None]
     refusals: Collection[type[GatewayError]] = ()
     body: type[Schema] | None = None

@@ -100,7 +100,10 @@ class Stale(RequestError):
 
 
 class TooOften(RequestError):
-    """It was tried too often. ``retry_after`` is in seconds."""
+    """It was tried too often.
+
+    ``retry_after`` is in seconds.
+    """
 
     temporary = True
 
@@ -110,7 +113,10 @@ class TooOften(RequestError):
 
 
 class Unavailable(GatewayError):
-    """The database does not answer. ``retry_after`` is in seconds."""
+    """The database does not answer.
+
+    ``retry_after`` is in seconds.
+    """
 
     temporary = True
 

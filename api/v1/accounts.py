@@ -52,6 +52,10 @@ class AccountRoutes:
                 paths=["/api/v1/users"],
                 handler=self._register,
                 summary="Register a user; its first local identity comes with it",
+                description=(
+                    "The identity's address is the user name at the local domain. A name is compared without case,"
+                    " and is never given again: 409."
+                ),
                 body=NewUserSchema,
                 answers={201: CreatedUserSchema},
                 refusals=[Conflict, TooOften],
@@ -62,6 +66,7 @@ class AccountRoutes:
                 paths=["/api/v1/authentications"],
                 handler=self._sign_in,
                 summary="Sign in",
+                description="A wrong name and a wrong password are answered alike.",
                 body=SignInSchema,
                 answers={200: SignedInSchema},
                 refusals=[NotAuthenticated, TooOften],

@@ -147,6 +147,12 @@ class MessageRoutes:
                 paths=["/api/v1/messages"],
                 handler=self._create,
                 summary="Create a draft on behalf of one identity",
+                description=(
+                    "The gateway writes From, of the identity. With a `message_id` of the client's own the same"
+                    " request creates one draft only, however often it is sent. With `parent_id` it is an answer to"
+                    " that message: recipients and subject follow from it where there are none, and it stays in its"
+                    " discussion."
+                ),
                 body=NewDraftSchema,
                 answers={201: CreatedMessageSchema},
                 refusals=[Conflict],
@@ -164,6 +170,7 @@ class MessageRoutes:
                 paths=one,
                 handler=self._change,
                 summary="Change a draft",
+                description="403 where the message is a draft no more.",
                 body=DraftPatchSchema,
                 answers={204: None},
                 refusals=[Forbidden, Conflict, Stale],
@@ -174,6 +181,7 @@ class MessageRoutes:
                 paths=one,
                 handler=self._delete,
                 summary="Delete a message that is not on its way",
+                description="409 where it is ordered and not yet sent: cancel first.",
                 answers={204: None},
                 refusals=[Conflict, Stale],
             ),
@@ -182,6 +190,12 @@ class MessageRoutes:
                 paths=[f"{path}/actions" for path in one],
                 handler=self._act,
                 summary="Send the draft, or take back the order where no attempt has started",
+                description=(
+                    "`send` waits some seconds for the outcome. 200: it is sent. 202: it is on its way, or waits"
+                    " for `params.send_at`; `delivery` of the message tells how far it got. 424: it is refused for"
+                    " good, with the server's reply, and is a draft again. To order twice sends once. `cancel`"
+                    " makes it a draft again, or is 409 where there is no order, or it is too late."
+                ),
                 body=MessageActionsSchema,
                 answers={200: MessageSchema, 202: MessageSchema},
                 refusals=[Conflict, RemoteError],

@@ -69,6 +69,7 @@ class AccessRoutes:
                 paths=[_ALL],
                 handler=self._give,
                 summary="Give a user a role on a domain",
+                description="Administrators give the roles up to their own, owners all.",
                 body=NewAccessSchema,
                 answers={201: AccessSchema},
                 refusals=[Forbidden, Conflict],

@@ -70,6 +70,7 @@ class UserRoutes:
                 paths=["/api/v2/username/isAvailable"],
                 handler=self._is_available,
                 summary="Whether a user name can be registered",
+                description="False for names that are taken, were taken, or break the rules.",
                 query=NameQuery,
                 answers={200: AvailabilitySchema},
                 public=True,
@@ -87,6 +88,10 @@ class UserRoutes:
                 paths=[_USER],
                 handler=self._change,
                 summary="Change one's own user",
+                description=(
+                    "A new `password` needs the present one in `current_state.password`: a wrong one is 409. It"
+                    " voids all tokens but the presented pair."
+                ),
                 body=UserPatchSchema,
                 answers={204: None},
                 refusals=[Forbidden, Conflict, Stale, TooOften],
@@ -97,6 +102,7 @@ class UserRoutes:
                 paths=[_USER],
                 handler=self._delete,
                 summary="Delete one's own user, with all identities, credentials and drafts",
+                description="403: the password is wrong. 409: the user is the only owner of a domain.",
                 body=FarewellSchema,
                 answers={204: None},
                 refusals=[Forbidden, Conflict, Stale, TooOften],

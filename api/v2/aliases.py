@@ -48,6 +48,7 @@ class AliasRoutes:
                 paths=[_ALIASES],
                 handler=self._add,
                 summary="Let mail to an address of the domain go to a mailbox",
+                description="For administrators of the domain.",
                 body=NewAliasSchema,
                 answers={201: AliasSchema},
                 refusals=[Forbidden, Conflict, RemoteError],

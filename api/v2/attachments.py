@@ -30,6 +30,7 @@ class AttachmentRoutes:
                 paths=[all_of_one],
                 handler=self._add,
                 summary="Put a file on a draft",
+                description="413 where the message would be over the size limit, 403 where it is no draft.",
                 file="attachment",
                 answers={201: AttachedSchema},
                 refusals=[Forbidden, Conflict],

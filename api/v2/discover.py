@@ -60,6 +60,10 @@ class DiscoverRoutes:
                 paths=["/api/v2/identities/discover"],
                 handler=self._find,
                 summary="Find the servers of an address",
+                description=(
+                    "What is proposed can be sent as it is to add the account. An empty list: nothing was found,"
+                    " ask the user."
+                ),
                 body=AddressSchema,
                 answers={200: ProposalsSchema},
                 refusals=[TooOften],

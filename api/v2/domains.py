@@ -12,11 +12,9 @@ from api.fields import PageSchema, StrictSchema, page_arguments
 from api.routing import Answer, Call, Operation
 from gateway.domain import MAX_NAME, Domain, DomainCheck, DomainStatus, Feature
 from gateway.errors import Conflict, Forbidden, Stale, TooOften
-from gateway.examine import Examine
 from gateway.host import Host
 from gateway.patch import Change
 from gateway.ports import Page
-from gateway.roles import Action
 from gateway.timestamp import rfc3339
 
 _DOMAINS = "/api/v2/domains"
@@ -93,9 +91,8 @@ class DomainActionsSchema(StrictSchema):
 class DomainRoutes:
     """``/api/v2/domains``."""
 
-    def __init__(self, host: Host, examine: Examine) -> None:
+    def __init__(self, host: Host) -> None:
         self._host = host
-        self._examine = examine
 
     def operations(self) -> Sequence[Operation]:
         """Return the operations on domains."""
@@ -113,6 +110,7 @@ class DomainRoutes:
                 paths=[_DOMAINS],
                 handler=self._create,
                 summary="Host a domain, and be its owner; expected_config says what to publish",
+                description="It is pending until its first check, at once; then it is checked every hour.",
                 body=NewDomainSchema,
                 answers={201: DomainSchema},
                 refusals=[Conflict, TooOften],
@@ -131,9 +129,10 @@ class DomainRoutes:
                 paths=[_DOMAIN],
                 handler=self._change,
                 summary="Change, disable or enable a domain",
+                description="For its owners.",
                 body=DomainPatchSchema,
                 answers={204: None},
-                refusals=[Forbidden, Conflict, Stale],
+                refusals=[Forbidden, Conflict, Stale, TooOften],
                 exists=self._domain,
             ),
             Operation(
@@ -141,9 +140,13 @@ class DomainRoutes:
                 paths=[f"{_DOMAIN}/actions"],
                 handler=self._act,
                 summary="Check the domain now",
+                description=(
+                    "For its administrators. enabled: all is well. action_required: publish what `checks` miss."
+                    " failed: the operator has to mend something."
+                ),
                 body=DomainActionsSchema,
                 answers={200: DomainSchema},
-                refusals=[Forbidden, Conflict],
+                refusals=[Forbidden, Conflict, TooOften],
                 exists=self._domain,
             ),
         ]
@@ -169,9 +172,7 @@ class DomainRoutes:
         return Answer(status=204)
 
     async def _act(self, call: Call) -> Answer:
-        domain = await self._host.get(call.user_id, call.path["name"], Action.CHECK)
-        await self._examine.check(domain.name)
-        return await self._get(call)  # read anew: roles may have been taken away meanwhile
+        return Answer(domain_json(await self._host.check(call.user_id, call.path["name"]), call.user_id))
 
 
 def domain_json(domain: Domain, user_id: str | None) -> dict[str, Any]:

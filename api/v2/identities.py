@@ -183,6 +183,11 @@ class IdentityRoutes:
                 paths=_REMOTES,
                 handler=self._add_remote,
                 summary="Add an account at another provider",
+                description=(
+                    "With `verify=true` both servers are tried first, and where one fails nothing is stored: 424,"
+                    " whose `errors` say for `inserver` and `outserver` what is wrong. `credentials` are never"
+                    " shown again."
+                ),
                 body=NewRemoteSchema,
                 query=VerifyQuery,
                 answers={201: CreatedRemoteSchema},
@@ -201,6 +206,7 @@ class IdentityRoutes:
                 paths=one_remote,
                 handler=self._change_remote,
                 summary="Change an account",
+                description="Another `identifier` or `protocol` is 403: that is another account.",
                 body=RemotePatchSchema,
                 answers={204: None},
                 refusals=[Forbidden, Conflict, Stale],
@@ -211,6 +217,7 @@ class IdentityRoutes:
                 paths=one_remote,
                 handler=self._delete_remote,
                 summary="Delete an account; its credentials are destroyed at once",
+                description="Drafts that name it can be read, and not sent.",
                 answers={204: None},
                 refusals=[Conflict, Stale],
             ),
@@ -219,6 +226,10 @@ class IdentityRoutes:
                 paths=[f"{path}/actions" for path in one_remote],
                 handler=self._act,
                 summary="Check the account now",
+                description=(
+                    "A check that fails is 200 as well: what is wrong stands in `infos`. One that succeeds makes"
+                    " an identity active again that had become inactive because its checks failed."
+                ),
                 body=ActionsSchema,
                 answers={200: UserIdentitySchema},
                 refusals=[Conflict],

@@ -59,6 +59,7 @@ class InvitationRoutes:
                 paths=[_ALL],
                 handler=self._create,
                 summary="Invite somebody to manage a domain; who has the address here has the role at once",
+                description="For administrators of the domain. A mail with a token goes out, which serves once.",
                 body=NewInvitationSchema,
                 answers={201: InvitationSchema},
                 refusals=[Forbidden, Conflict, TooOften],

@@ -136,6 +136,7 @@ class MailboxRoutes:
                 paths=[_MAILBOXES],
                 handler=self._create,
                 summary="Create a mailbox, at once where the domain is enabled, else when it is",
+                description="For administrators of the domain. A link to sign in goes to `secondary_email`.",
                 body=NewMailboxSchema,
                 answers={201: MailboxSchema},
                 refusals=[Forbidden, Conflict, RemoteError],
@@ -155,6 +156,7 @@ class MailboxRoutes:
                 paths=[_MAILBOX],
                 handler=self._change,
                 summary="Change a mailbox",
+                description="For administrators of the domain, and for who owns the mailbox.",
                 body=MailboxPatchSchema,
                 answers={204: None},
                 refusals=[Forbidden, Conflict, Stale, RemoteError],
@@ -173,6 +175,10 @@ class MailboxRoutes:
                 paths=[f"{_MAILBOX}/actions"],
                 handler=self._act,
                 summary="Disable or enable a mailbox, reset its password, or send a sign-in link for it",
+                description=(
+                    "For administrators of the domain; `send_login_link` also for who owns the mailbox. 422 where"
+                    " the action writes to `secondary_email` and there is none."
+                ),
                 body=MailboxActionsSchema,
                 answers={200: MailboxSchema},
                 refusals=[Forbidden, Conflict, RemoteError, TooOften],

@@ -35,11 +35,11 @@ async def test_document(api: Client) -> None:
 
 
 async def test_every_route_is_in_it(api: Client) -> None:
-    """The document has every route of the router and no others; the console and dimail's API are apart."""
+    """The document has every route of the router and no others; files for browsers and dimail's API are apart."""
     app = api.http.app
     assert app is not None
     routes = {(route.method.lower(), canonical(route)) for route in app.router.routes() if route.method != "HEAD"}
-    apart = ("/console/", "/dimail/")
+    apart = ("/console/", "/api/docs", "/dimail/")
     routes = {(verb, path) for verb, path in routes if path != "/" and not path.startswith(apart)}
     assert routes == {(verb, path) for path, verbs in api.contract.document["paths"].items() for verb in verbs}
 
@@ -48,6 +48,25 @@ def canonical(route: web.AbstractRoute) -> str:
     """Return a route's path as the document writes it."""
     assert route.resource is not None
     return route.resource.canonical
+
+
+async def test_groups(api: Client) -> None:
+    """Every operation says what it is for, and is in one of the groups, none of which is empty."""
+    document = api.contract.document
+    operations = [operation for verbs in document["paths"].values() for operation in verbs.values()]
+    assert all(operation["summary"] and len(operation["tags"]) == 1 for operation in operations)
+    assert {operation["tags"][0] for operation in operations} == {tag["name"] for tag in document["tags"]}
+
+
+async def test_second_paths(api: Client) -> None:
+    """An operation at a second path names the same one at its first, which names none."""
+    paths = api.contract.document["paths"].values()
+    operations = {each["operationId"]: each for verbs in paths for each in verbs.values()}
+    for operation in operations.values():
+        if name := operation.get("x-second-path-of"):
+            assert operations[name]["summary"] == operation["summary"]
+            assert "x-second-path-of" not in operations[name]
+    assert operations["get_v2_remotes"]["x-second-path-of"] == "get_v2_identities_remotes"
 
 
 async def test_who_needs_no_credentials(api: Client) -> None:

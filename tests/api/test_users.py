@@ -253,7 +253,7 @@ async def test_nothing_personal_is_left(api: Client, provider: Provider, mongo: 
     message_id = await user.draft(identity_id, FRIEND.address, body="A draft of mine")
     await user.call("DELETE", f"/api/v2/identities/remotes/{identity_id}")
     await api.post(AUTHENTICATIONS, {"username": "wanderer", "password": "wrong word"})
-    traces = [user.user_id, identity_id, message_id, "wanderer", "anderer", "elsewhere", "mine", FRIEND.address]
+    traces = [user.user_id, identity_id, message_id, "wanderer", "anderer", "elsewhere", "of mine", FRIEND.address]
     stored = await everything(mongo)
     assert all(trace in stored for trace in traces)
     assert (await user.call("DELETE", path(user), {"password": PASSWORD})).status == 204

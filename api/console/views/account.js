@@ -29,6 +29,15 @@ export default async function view(page) {
       ),
     ),
     section(
+      "For programs",
+      element(
+        "div",
+        { class: "card row-card" },
+        element("p", {}, "Whatever these pages do, programs can do by the same API."),
+        element("a", { href: "/api/docs" }, "API documentation"),
+      ),
+    ),
+    section(
       "Delete",
       element(
         "div",
