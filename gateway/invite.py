@@ -79,6 +79,7 @@ class Invite:
     async def revoke(self, by: str, name: str, invitation_id: str) -> None:
         """Take an invitation back. Raises NotFound, Forbidden."""
         domain, mine = await self.access.seen(name, by)
+        await self.invitations.get(domain.name, invitation_id, self.clock())
         require(mine, Action.REVOKE_INVITATION)
         await self.invitations.delete(domain.name, invitation_id)
 

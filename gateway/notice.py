@@ -28,7 +28,8 @@ class Notice:
     """A mail that is to go out once. ``notice_id``, a UUID, is its message_id too.
 
     ``domain`` is what it is about, and ``subject`` the local part of a mailbox or the id of an invitation there.
-    ``attempts`` counts how often a worker looked at it; ``over``: nothing is left to do but to clear away the mail.
+    ``attempts`` counts how often a worker looked at it, except when its recipient got too many; ``over``: nothing
+    is left to do but to clear away the mail.
     """
 
     notice_id: str

@@ -2,9 +2,10 @@
 
 A notice is stored by the transaction that it tells of; a worker claims it until it is done: 1. where its mail is
 not there yet, write it, with a fresh one-time secret, as a message whose id is the notice's; where what it tells of
-is gone, there is nothing to send; 2. order the sending of that message, which once ordered stays so; 3. look again
-until that has ended; 4. note that it is over; 5. erase the message, and with it the secret; 6. forget the notice.
-Whoever takes over after a death begins at the first of these that is not done yet.
+is gone, there is nothing to send, and where its recipient gets too many, it waits; 2. order the sending of that
+message, which once ordered stays so; 3. look again until that has ended; 4. note that it is over; 5. erase the
+message, and with it the secret; 6. forget the notice. Whoever takes over after a death begins at the first of these
+that is not done yet.
 """
 
 from __future__ import annotations
@@ -19,16 +20,18 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from gateway import letter, retry
+from gateway.address import normalise_identifier
 from gateway.compose import Compose, Wording
 from gateway.delivery import DeliveryState
-from gateway.errors import NotFound, RemoteError
+from gateway.errors import NotFound, RemoteError, TooOften
 from gateway.letter import Letter
-from gateway.mailbox import MailboxStatus
+from gateway.mailbox import Mailbox, MailboxStatus
 from gateway.message import Message, Participant
 from gateway.notice import GATEWAY_ID, SENDER_ID, Notice, NoticeKind
 from gateway.patch import Change
-from gateway.ports import Clock, Invitations, MailBackend, Mailboxes, Notices, Users
+from gateway.ports import Clock, Invitations, MailBackend, Mailboxes, Notices, SignInCode, Users
 from gateway.send import Send
+from gateway.throttle import Throttle
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +52,7 @@ class Notify:
     users: Users
     compose: Compose
     send: Send
+    throttle: Throttle
     public_url: str
     sign_in_url: str
     clock: Clock
@@ -59,6 +63,10 @@ class Notify:
         """Do what is due for a notice. Raises Unavailable."""
         try:
             message = None if notice.over else await self._message(notice)
+        except TooOften as error:
+            untried = replace(notice, attempts=notice.attempts - 1)
+            await self.notices.postpone(owner, untried, self.clock() + timedelta(seconds=error.retry_after))
+            return
         except RemoteError as error:
             await self._try_later(owner, notice, error)
             return
@@ -88,17 +96,29 @@ class Notify:
         return await self.compose.get(GATEWAY_ID, notice.notice_id)
 
     async def _letter(self, notice: Notice) -> Letter:
-        """Return what to write. Raises NotFound (it is gone), RemoteError (the mail backend gives no code)."""
+        """Return what to write.
+
+        Raises NotFound (it is gone), TooOften (for its recipient), RemoteError (the mail backend gives no code).
+        """
         if notice.kind is NoticeKind.INVITATION:
             return await self._invitation(notice)
         mailbox = await self.mailboxes.get(notice.domain, notice.subject)
         if mailbox.secondary_email is None or mailbox.status is not MailboxStatus.ENABLED:
             raise NotFound("Nobody can sign in to this mailbox, or be told how to.")
-        code = await self.backend.sign_in_code(mailbox, _CODE_LIFE, 1)
+        code = await self._code(mailbox, mailbox.secondary_email)
         return letter.sign_in(notice.kind, mailbox, mailbox.secondary_email, code, self.sign_in_url)
 
+    async def _code(self, mailbox: Mailbox, recipient: str) -> SignInCode:
+        """Return a code and count its mail: whoever makes mailboxes can give them anybody's address."""
+        attempt = await self.throttle.spend("notice", normalise_identifier(recipient))
+        try:
+            return await self.backend.sign_in_code(mailbox, _CODE_LIFE, 1)
+        except RemoteError:
+            await self.throttle.take_back(attempt)  # no mail goes out
+            raise
+
     async def _invitation(self, notice: Notice) -> Letter:
-        invitation = await self.invitations.get(notice.subject, self.clock())
+        invitation = await self.invitations.get(notice.domain, notice.subject, self.clock())
         token = secrets.token_urlsafe(_TOKEN_BYTES)
         if not await self.invitations.set_token(invitation.invitation_id, token):
             raise NotFound("There is no such invitation.")

@@ -331,10 +331,13 @@ class Raws(Protocol):
 class Domains(Protocol):
     """The domains that are hosted here, and who manages them."""
 
-    async def add(self, domain: Domain, private_key: str, *, founding: bool = False) -> bool:
+    async def add(
+        self, domain: Domain, private_key: str, *, founding: bool = False, client: str | None = None
+    ) -> bool:
         """Store a domain with its DKIM key, in PEM, encrypted. Raises Conflict when the name is taken.
 
         ``founding``: as the first one of its context; False, and nothing stored, where another was first.
+        ``client``: with the allow of that API client, both or neither; raises NotFound where there is no such one.
         """
 
     async def get(self, name: str) -> Domain:
@@ -353,9 +356,10 @@ class Domains(Protocol):
         """
 
     async def record_check(self, before: Domain, after: Domain) -> bool:
-        """Store what a check made of a domain, if nobody has changed it since ``before`` was read; True when so.
+        """Store what a check made of a domain, unless it was changed or checked since ``before`` was read.
 
-        Where it is enabled after that, its mailboxes that wait are due at once. All of it or nothing.
+        True when it is stored. Where the domain is enabled after that, its mailboxes that wait are due at once. All
+        of it or nothing.
         """
 
     async def private_key(self, name: str) -> str:
@@ -374,7 +378,7 @@ class Invitations(Protocol):
     async def list(self, domain: str, now: datetime, page: Page) -> tuple[int, Sequence[Invitation]]:
         """Return how many there are to a domain and a page of them, oldest first."""
 
-    async def get(self, invitation_id: str, now: datetime) -> Invitation:
+    async def get(self, domain: str, invitation_id: str, now: datetime) -> Invitation:
         """Return an invitation. Raises NotFound."""
 
     async def delete(self, domain: str, invitation_id: str) -> None:
@@ -399,7 +403,8 @@ class Invitations(Protocol):
 class Mailboxes(Protocol):
     """The mailboxes of hosted domains. Local identities come and go with them, in the same transaction.
 
-    A user who has the address as another identity already keeps that, and gets none of the mailbox.
+    A user who has the address as another identity already keeps that, and gets none of the mailbox; when that one
+    is gone, the next change of the mailbox, such as enabling it, brings it.
     """
 
     async def add(self, domain: str, admit: Callable[[Domain], Mailbox]) -> Mailbox:
@@ -461,7 +466,10 @@ class Notices(Protocol):
         """Forget a notice, if the owner still holds it."""
 
     async def postpone(self, owner: str, notice: Notice, until: datetime) -> bool:
-        """Let a notice be looked at again then, over or not, if the owner still holds it; True when it does."""
+        """Let a notice be looked at again then, with its ``attempts`` and ``over``, if the owner still holds it.
+
+        True when it does.
+        """
 
 
 class ApiClients(Protocol):
@@ -653,10 +661,10 @@ class ApiTokens(Protocol):
     """Signed statements of who an API client is. Raises Unavailable where the key is out of reach."""
 
     async def sign(self, client: ApiClient, until: datetime) -> str:
-        """Return a token of this account that is good until then."""
+        """Return a token of this account, with its present password, that is good until then."""
 
     async def read(self, token: str, now: datetime) -> tuple[str, str] | None:
-        """Return name and client_id of the account whose token it is; None where it is no good, or no more."""
+        """Return name and stamp of the account whose token it is; None where it is no good, or no more."""
 
 
 class Meter(Protocol):

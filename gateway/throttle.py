@@ -37,6 +37,7 @@ COSTS = {
     "domain check": (120, timedelta(seconds=5)),  # by domain; it asks whichever name servers the domain has
     "invitation": (50, timedelta(minutes=2)),  # by user; each is a mail to whomever
     "sign-in link": (10, timedelta(minutes=5)),  # by mailbox; each is a mail to whomever
+    "notice": (20, timedelta(minutes=5)),  # by recipient of mails about mailboxes, whoever makes these
     "acceptance": (20, timedelta(seconds=30)),  # by user; of wrong tokens
 }
 

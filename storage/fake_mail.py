@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from datetime import datetime
-from hashlib import sha256
 
 from pymongo.errors import DuplicateKeyError
 
 from gateway.domain import Domain, Feature
 from gateway.mailbox import Alias, Mailbox, MailboxStatus
-from gateway.ports import SignInCode
 from storage.mongo import Document, Mongo, translating
 
 DOMAINS = "fake_domains"
 MAILBOXES = "fake_mailboxes"
 ALIASES = "fake_aliases"
-_MOST_CODES = 10  # of a mailbox; older ones are void
 
 
 class MongoFakeMail:
-    """The fake's Keep. Codes are kept by their hashes, in the mailbox to which they sign in."""
+    """The fake's Keep."""
 
     def __init__(self, mongo: Mongo) -> None:
         self.operation_s = mongo.operation_s
@@ -51,7 +47,7 @@ class MongoFakeMail:
     async def add_mailbox(self, mailbox: Mailbox) -> bool:
         """Keep a mailbox; False, and nothing changed, where there is one of that address."""
         try:
-            await self._mailboxes.insert_one({"_id": mailbox.email, "codes": []} | _shown(mailbox))
+            await self._mailboxes.insert_one({"_id": mailbox.email} | _shown(mailbox))
         except DuplicateKeyError:
             return False
         return True
@@ -70,22 +66,8 @@ class MongoFakeMail:
 
     @translating
     async def delete_mailbox(self, email: str) -> None:
-        """Remove a mailbox and its codes, if it is there."""
+        """Remove a mailbox, if it is there."""
         await self._mailboxes.delete_one({"_id": email})
-
-    @translating
-    async def add_code(self, email: str, code: SignInCode) -> bool:
-        """Keep a code that signs in to a mailbox, by its hash; False where there is no such mailbox."""
-        kept = {"hash": _hash(code.code), "expires_at": code.expires_at, "uses_left": code.max_uses}
-        push = {"$push": {"codes": {"$each": [kept], "$slice": -_MOST_CODES}}}
-        return (await self._mailboxes.update_one({"_id": email}, push)).matched_count == 1
-
-    @translating
-    async def use_code(self, email: str, code: str, now: datetime) -> bool:
-        """Use a code once more; False where it cannot be used, or not any more. Atomic."""
-        usable = {"hash": _hash(code), "expires_at": {"$gt": now}, "uses_left": {"$gt": 0}}
-        where = {"_id": email, "active": True, "codes": {"$elemMatch": usable}}
-        return (await self._mailboxes.update_one(where, {"$inc": {"codes.$.uses_left": -1}})).matched_count == 1
 
     @translating
     async def add_alias(self, alias: Alias) -> None:
@@ -114,7 +96,3 @@ def _shown(mailbox: Mailbox) -> Document:
 
 def _pair(alias: Alias) -> Document:
     return {"from": alias.email, "to": alias.destination}
-
-
-def _hash(code: str) -> str:
-    return sha256(code.encode("utf-8", "surrogatepass")).hexdigest()

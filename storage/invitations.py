@@ -71,9 +71,10 @@ class MongoInvitations:
         return total, [_from_document(document) for document in documents]
 
     @translating
-    async def get(self, invitation_id: str, now: datetime) -> Invitation:
+    async def get(self, domain: str, invitation_id: str, now: datetime) -> Invitation:
         """Return an invitation. Raises NotFound."""
-        return _found(await self._invitations.find_one({"_id": invitation_id, **_valid(now)}))
+        where = {"_id": invitation_id, "domain": domain, **_valid(now)}
+        return _found(await self._invitations.find_one(where))
 
     @translating
     async def delete(self, domain: str, invitation_id: str) -> None:

@@ -44,8 +44,8 @@ class MongoNotices:
 
     @translating
     async def postpone(self, owner: str, notice: Notice, until: datetime) -> bool:
-        """Let a notice be looked at again then, over or not, if the owner still holds it; True when it does."""
-        later = {"$set": {"due_at": until, "over": notice.over}}
+        """Let a notice be looked at again then, if the owner still holds it; True when it does."""
+        later = {"$set": {"due_at": until, "attempts": notice.attempts, "over": notice.over}}
         held = {"_id": notice.notice_id, "owner": owner}
         return (await self._notices.update_one(held, later)).matched_count == 1
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from gateway import ports
 from gateway.config import DomainsSection
 from gateway.domain import DkimKey, Domain, DomainStatus, Feature
 from gateway.identity import IdentityStatus, IdentityType, UserIdentity
 from gateway.mail_hosts import Hosts
 from gateway.mailbox import Mailbox
-from gateway.ports import Page
+from gateway.ports import Page, SignInCode
 from gateway.provision import NewMailbox, Provision
 from gateway.roles import Role
 from gateway.user import User
@@ -66,13 +67,17 @@ class Clock:
 
 
 class FaultyBackend(FakeBackend):
-    """The fake, which raises ``before`` it does what it is asked for, or ``after`` it has created a mailbox."""
+    """The fake, which raises ``before`` it does what it is asked for, or ``after`` it has created a mailbox.
 
-    def __init__(self, mongo: Mongo, clock: Clock) -> None:
+    ``codes`` are the last ones that it gave, by the mailboxes to which they sign in.
+    """
+
+    def __init__(self, mongo: Mongo, clock: ports.Clock) -> None:
         settings = DomainsSection()
         super().__init__(MongoFakeMail(mongo), Hosts.of(settings, "home.example"), settings, clock, self._begins)
         self.before: deque[Exception] = deque()
         self.after: deque[Exception] = deque()
+        self.codes: dict[str, SignInCode] = {}
 
     async def _begins(self, _seconds: float) -> None:
         if self.before:
@@ -84,6 +89,11 @@ class FaultyBackend(FakeBackend):
         if self.after:
             raise self.after.popleft()
         return password
+
+    async def sign_in_code(self, mailbox: Mailbox, expires_in: timedelta, max_uses: int) -> SignInCode:
+        """Return a new code."""
+        self.codes[mailbox.email] = await super().sign_in_code(mailbox, expires_in, max_uses)
+        return self.codes[mailbox.email]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Protocol
 
 from gateway.config import DomainsSection
@@ -46,12 +46,6 @@ class Keep(Protocol):
 
     async def delete_mailbox(self, email: str) -> None:
         """Remove a mailbox, if it is there."""
-
-    async def add_code(self, email: str, code: SignInCode) -> bool:
-        """Keep a code that signs in to a mailbox, by its hash; False where there is no such mailbox."""
-
-    async def use_code(self, email: str, code: str, now: datetime) -> bool:
-        """Use a code once more; False where it cannot be used, or not any more. Atomic."""
 
     async def add_alias(self, alias: Alias) -> None:
         """Keep an alias, if it is not there yet."""
@@ -139,16 +133,11 @@ class FakeBackend:
         return secrets.token_urlsafe(_PASSWORD_BYTES)
 
     async def sign_in_code(self, mailbox: Mailbox, expires_in: timedelta, max_uses: int) -> SignInCode:
-        """Return a new code that signs in to the mailbox."""
+        """Return a new code, which is not kept: nobody signs in with it."""
         await self._begin("sign_in_code")
-        code = SignInCode(secrets.token_urlsafe(_CODE_BYTES), self._clock() + expires_in, max_uses)
-        if not await self._keep.add_code(mailbox.email, code):
+        if await self._keep.is_active(mailbox.email) is None:
             raise _no_mailbox(mailbox)
-        return code
-
-    async def sign_in(self, email: str, code: str) -> bool:
-        """Do what the webmail of a real one does with a code; True when that signs in."""
-        return await self._keep.use_code(email, code, self._clock())
+        return SignInCode(secrets.token_urlsafe(_CODE_BYTES), self._clock() + expires_in, max_uses)
 
     async def add_alias(self, alias: Alias) -> None:
         """Create an alias."""

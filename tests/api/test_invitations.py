@@ -206,13 +206,17 @@ async def test_refused(owner: Client, change: dict[str, Any], field: str) -> Non
 
 
 async def test_order_of_errors(api: Client, owner: Client) -> None:
-    """An unknown domain comes before a wrong address, and that before a role that is too low."""
+    """What is unknown comes before a wrong address, and that before a role that is too low."""
     viewer = await api.register("viewer")
     assert (await viewer.post(INVITATIONS, {"email": "nobody", "role": "viewer"})).status == 404
     body = {"user_id": viewer.user_id, "role": "viewer"}
     assert (await owner.post(f"{DOMAIN}/accesses", body)).status == 201
     assert (await viewer.post(INVITATIONS, {"email": "nobody", "role": "viewer"})).status == 422
     assert (await viewer.post(INVITATIONS, {"email": FRIEND.address, "role": "viewer"})).status == 403
+    invitation_id = (await invite(owner)).json["id"]
+    assert (await viewer.call("DELETE", f"{INVITATIONS}/{UNKNOWN}")).status == 404
+    refused = await viewer.call("DELETE", f"{INVITATIONS}/{invitation_id}")
+    assert (refused.status, FRIEND.address in str(refused.json)) == (403, False)
 
 
 async def test_owned_address(api: Client, owner: Client, provider: Provider) -> None:

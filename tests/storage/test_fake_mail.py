@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 
 import pytest
 
 from gateway.domain import Feature
 from gateway.mailbox import Alias, MailboxStatus
-from gateway.ports import SignInCode
 from storage.fake_mail import MongoFakeMail
 from storage.mongo import Mongo
-from tests.protocols.backends.mail_backend import HOUR, NOW, a_domain, a_mailbox
+from tests.protocols.backends.mail_backend import a_domain, a_mailbox
 
 DOMAIN = a_domain()
 MAILBOX = a_mailbox(DOMAIN)
@@ -49,36 +47,6 @@ async def test_mailbox(store: MongoFakeMail) -> None:
     assert await store.is_active(MAILBOX.email) is False
     await store.delete_mailbox(MAILBOX.email)
     assert await store.is_active(MAILBOX.email) is None
-
-
-async def test_code(store: MongoFakeMail, mongo: Mongo) -> None:
-    """A code is used as often as it may be, however many try at once, and the database does not tell it."""
-    code = SignInCode("a secret code", NOW + HOUR, 3)
-    assert not await store.add_code(MAILBOX.email, code)
-    await store.add_mailbox(MAILBOX)
-    assert await store.add_code(MAILBOX.email, code)
-    assert "a secret code" not in repr(await mongo.collection("fake_mailboxes").find().to_list(None))
-    uses = await asyncio.gather(*(store.use_code(MAILBOX.email, code.code, NOW) for _ in range(10)))
-    assert sum(uses) == 3
-
-
-async def test_one_code_of_many(store: MongoFakeMail) -> None:
-    """Each code has uses of its own, and expires at its own time."""
-    await store.add_mailbox(MAILBOX)
-    for number in range(3):
-        await store.add_code(MAILBOX.email, SignInCode(f"code {number}", NOW + number * HOUR, 1))
-    at = NOW + timedelta(minutes=59)
-    assert [await store.use_code(MAILBOX.email, f"code {number}", at) for number in range(3)] == [False, True, True]
-    assert not await store.use_code(MAILBOX.email, "code 1", at)
-
-
-async def test_many_codes(store: MongoFakeMail) -> None:
-    """Of a mailbox's codes the last ten are kept."""
-    await store.add_mailbox(MAILBOX)
-    for number in range(12):
-        await store.add_code(MAILBOX.email, SignInCode(f"code {number}", NOW + HOUR, 1))
-    usable = [number for number in range(12) if await store.use_code(MAILBOX.email, f"code {number}", NOW)]
-    assert usable == list(range(2, 12))
 
 
 async def test_alias(store: MongoFakeMail, mongo: Mongo) -> None:

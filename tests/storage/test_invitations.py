@@ -80,7 +80,9 @@ async def test_add(store: MongoInvitations, of_notices: MongoNotices) -> None:
     await store.add(invitation, notice)
     with pytest.raises(Conflict):
         await store.add(again := invited(role=Role.OWNER), notice_of(again))
-    assert await store.get(invitation.invitation_id, NOW) == invitation
+    assert await store.get("example.org", invitation.invitation_id, NOW) == invitation
+    with pytest.raises(NotFound):
+        await store.get("other.example", invitation.invitation_id, NOW)
     assert await of_notices.claim("o", NOW, WEEK, 5) == [replace(notice, attempts=1)]
 
 
@@ -95,7 +97,7 @@ async def test_expired(store: MongoInvitations) -> None:
         with pytest.raises(NotFound):
             await answer
 
-    await gone(store.get(invitation.invitation_id, later))
+    await gone(store.get("example.org", invitation.invitation_id, later))
     await gone(store.of_token("token", later))
     assert await store.list("example.org", later, Page()) == (0, [])
     assert await store.of_addresses([invitation.email], later) == []
@@ -192,5 +194,5 @@ async def test_full(store: MongoInvitations, of_domains: MongoDomains) -> None:
     await store.add(invitation := invited(role=Role.OWNER), None)
     with pytest.raises(Conflict):
         await store.accept(invitation, "one more")
-    assert await store.get(invitation.invitation_id, NOW) == invitation
+    assert await store.get("example.org", invitation.invitation_id, NOW) == invitation
     assert await store.accept(invitation, "user 7") is Role.OWNER

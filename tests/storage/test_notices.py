@@ -55,10 +55,12 @@ async def test_done(store: MongoNotices) -> None:
 
 
 async def test_postpone(store: MongoNotices) -> None:
-    """Who holds it puts it off, and can note that it is over; who has lost it cannot, and is told so."""
+    """Who holds it puts it off as it is to be then, say over; who has lost it cannot, and is told so."""
     (notice,) = await store.claim("owner", NOW, LEASE, 5)
     over = replace(notice, over=True)
     assert not await store.postpone("other", over, NOW)
     assert await store.postpone("owner", over, NOW + 9 * LEASE)
     assert await store.claim("next", NOW + 8 * LEASE, LEASE, 5) == []
     assert await store.claim("next", NOW + 9 * LEASE, LEASE, 5) == [replace(over, attempts=2)]
+    assert await store.postpone("next", NOTICE, NOW)
+    assert await store.claim("last", NOW, LEASE, 5) == [replace(NOTICE, attempts=1)]
