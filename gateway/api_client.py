@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import blake2b
 
 _MAX_NAME = 128
 _MAX_PASSWORD = 1024
+_STAMP_BYTES = 16
 NO_PASSWORD = "no"  # noqa: S105 - that is what it says
 """What clients of dimail send for an account that nobody is to sign in to."""
 
@@ -32,6 +34,12 @@ class ApiClient:
     is_admin: bool
     perms: Collection[Perm]
     password_hash: str | None = field(repr=False)
+
+    @property
+    def stamp(self) -> str:
+        """What tells this account with this password from any other; it does not give the hash away."""
+        text = f"{self.client_id} {self.password_hash}"
+        return blake2b(text.encode(), digest_size=_STAMP_BYTES).hexdigest()
 
     def covers(self, other: ApiClient) -> bool:
         """True when it may all that the other may by perms: so it gains nothing where it signs in as the other."""

@@ -2,7 +2,8 @@
 
 Signing in by name and password: 1. read the account; 2. where this process has seen the password proven a short
 while ago, that is all; else 3. count the attempt, 4. verify, at the same cost when there is no such account, 5.
-take the attempt back when it was right. By token: read the account that the token names, as it is now.
+take the attempt back when it was right. By token: read the account that the token names, as it is now, with
+the password for which the token was given.
 
 Whoever manages accounts gains nothing by it: nobody but an administrator makes, changes or removes an account that
 may more than one's own.
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from hmac import compare_digest
 from uuid import uuid4
 
 from gateway.api_client import NO_PASSWORD, Allow, ApiClient, Perm, client_password_fault, name_fault
@@ -77,7 +79,7 @@ class Dimail:
         """Return the account whose token that is. Raises Forbidden."""
         named = await self.tokens.read(token, self.clock())
         client = await self.clients.find(named[0]) if named else None
-        if client is None or named is None or client.client_id != named[1]:
+        if client is None or named is None or not compare_digest(client.stamp, named[1]):
             raise Forbidden(_DENIED)
         return client
 

@@ -3,7 +3,7 @@
 1. Have the mail backend host the domain, where it does not yet, and ask it for the records to publish; 2. look at
 the DNS and at the backend, both at once; 3. where the backend is at fault, have it repair what it can, once, and
 look again; 4. record what was found and when to check next, see ``gateway/domain.py``. Where people have changed
-the domain during the check, the outcome is of what may be no more: then all again.
+the domain during the check, or another check was recorded, the outcome is of what may be no more: then all again.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ class Examine:
     async def check(self, name: str) -> Domain:
         """Check a domain now; return it with its fresh ``last_check``.
 
-        That checks fail is no error: it stands in ``checks``. Raises NotFound, Conflict (people keep changing the
-        domain), Unavailable.
+        That checks fail is no error: it stands in ``checks``. Raises NotFound, Conflict (others keep changing or
+        checking the domain), Unavailable.
         """
         for _ in range(_TRIES):
             domain = await self.domains.get(name)
             checked = await self._checked(domain)
             if await self.domains.record_check(domain, checked):
                 return checked
-        raise Conflict("The domain is being changed. Check it when that is done.")
+        raise Conflict("The domain is being changed or checked. Check it when that is done.")
 
     async def run(self, _: str, domain: Domain, /) -> None:
         """Check a domain that is due, for a worker. Raises as check()."""

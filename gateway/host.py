@@ -1,9 +1,9 @@
 """Hosting domains: create, read, check, change.
 
 Creating one: 1. normalise name and context, and see that both can be had; 2. make its DKIM key; 3. store it with
-that key encrypted and with the creator as its owner; of two at once one gets the name, or the new context; 4. have
-the mail backend host it, so that the owner learns at once what to publish; 5. have a worker check it. Where 4 is
-cut off, it is checked all the same, a minute later, and a check does what 4 does.
+that key encrypted and with the creator as its owner, or allowed on it; of two at once one gets the name, or the new
+context; 4. have the mail backend host it, so that the owner learns at once what to publish; 5. have a worker check
+it. Where 4 is cut off, it is checked all the same, a minute later, and a check does what 4 does.
 
 Changing one: 1. read it; 2. see that the outcome is allowed, that who asks may do so, and knows what is changed;
 3. store it, if nobody has changed it since it was read, else all again; 4. and 5. as above.
@@ -48,12 +48,21 @@ class Host:
     clock: Clock
     wake: asyncio.Event
 
-    async def create(self, owner: str | None, name: str, context: str | None, features: Sequence[str]) -> Domain:
+    async def create(
+        self,
+        owner: str | None,
+        name: str,
+        context: str | None,
+        features: Sequence[str],
+        *,
+        client: str | None = None,
+    ) -> Domain:
         """Host a new domain of this user's; None: of nobody but the operator, who may put it into any context.
 
-        ``context`` is its own name where it is None.
+        ``context`` is its own name where it is None. ``client`` is the API client that is allowed on it.
 
-        Raises Invalid, Conflict (the name is taken, or the context is others'), TooOften.
+        Raises Invalid, Conflict (the name is taken, or the context is others'), NotFound (no such client),
+        TooOften.
         """
         name = _parsed("name", name)
         context = name if context is None else _parsed("context", context)
@@ -73,9 +82,9 @@ class Host:
             checks={},
             check_at=now + LEASE,  # until then this hosts it, and no worker
         )
-        if not await self.domains.add(domain, private_key, founding=founding):
+        if not await self.domains.add(domain, private_key, founding=founding, client=client):
             await self._check_free(owner, name, context)  # by now it is the context of whoever was first
-            await self.domains.add(domain, private_key)
+            await self.domains.add(domain, private_key, client=client)
         return await self._hosted(domain)
 
     async def _check_free(self, owner: str | None, name: str, context: str) -> bool:

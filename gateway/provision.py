@@ -123,7 +123,7 @@ class Provision:
             local_part=local_part,
             first_name=new.first_name,
             last_name=new.last_name,
-            display_name=new.display_name or f"{new.first_name} {new.last_name}",
+            display_name=new.display_name or _full_name(new.first_name, new.last_name),
             secondary_email=new.secondary_email,
             user_id=new.user_id,
             status=MailboxStatus.PENDING,
@@ -379,6 +379,10 @@ def _notice(mailbox: Mailbox, kind: NoticeKind) -> Notice:
     return Notice(str(uuid4()), kind, mailbox.domain, mailbox.local_part)
 
 
+def _full_name(first_name: str, last_name: str) -> str:
+    return f"{first_name} {last_name}".strip()  # clients of dimail may leave either empty
+
+
 def _names(mailbox: Mailbox) -> tuple[str, str, str]:
     return mailbox.first_name, mailbox.last_name, mailbox.display_name
 
@@ -387,7 +391,7 @@ def _changed(mailbox: Mailbox, patch: Mapping[str, Any]) -> Mailbox:
     fields = ("first_name", "last_name", "display_name", "secondary_email", "user_id")
     after = replace(mailbox, **{field: patch[field] for field in fields if field in patch})
     if "display_name" not in patch and _names(after) != _names(mailbox):
-        after = replace(after, display_name=f"{after.first_name} {after.last_name}")
+        after = replace(after, display_name=_full_name(after.first_name, after.last_name))
     return after
 
 

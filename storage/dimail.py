@@ -6,6 +6,7 @@ same transaction, so that of two who take each other away one is run again, and 
 
 from __future__ import annotations
 
+import functools
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -116,15 +117,8 @@ class MongoApiClients:
 
     async def allow(self, allow: Allow) -> None:
         """Store an allow. Raises NotFound (no such account), Conflict (it is there already)."""
-
-        async def both(session: Session) -> None:
-            held = await self._clients.update_one({"_id": allow.client}, {"$inc": {"held": 1}}, session=session)
-            if not held.matched_count:
-                raise NotFound("User not found")
-            await self._allows.insert_one({"client": allow.client, "domain": allow.domain}, session=session)
-
         try:
-            await self._mongo.in_transaction(both)
+            await self._mongo.in_transaction(functools.partial(insert_allow, self._mongo, allow))
         except DuplicateKeyError as error:
             raise Conflict("Allow already exists") from error
 
@@ -162,6 +156,15 @@ class MongoApiClients:
             document = await self._settings.find_one(where)
         opened = await self._vault.decrypt((document or {})["credentials"])
         return opened[_KEY]
+
+
+async def insert_allow(mongo: Mongo, allow: Allow, session: Session) -> None:
+    """Store an allow, in a transaction. Raises NotFound (no such account) and the driver's errors."""
+    held = await mongo.collection(CLIENTS).update_one({"_id": allow.client}, {"$inc": {"held": 1}}, session=session)
+    if not held.matched_count:
+        raise NotFound("User not found")
+    document = {"client": allow.client, "domain": allow.domain}
+    await mongo.collection(ALLOWS).insert_one(document, session=session)
 
 
 def _to_document(client: ApiClient) -> Document:

@@ -9,11 +9,13 @@ from typing import Any
 from pymongo import ASCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
+from gateway.api_client import Allow
 from gateway.domain import DkimKey, Domain, DomainCheck, DomainStatus, Fault, Feature, Record
 from gateway.errors import Conflict, NotFound
 from gateway.mailbox import MailboxStatus
 from gateway.ports import Page
 from gateway.roles import Role
+from storage.dimail import insert_allow
 from storage.mongo import Document, Mongo, Session, page_of, translating
 from storage.queue import DueQueue
 from storage.secrets import Vault
@@ -44,15 +46,27 @@ class MongoDomains:
         self._vault = vault
 
     @translating
-    async def add(self, domain: Domain, private_key: str, *, founding: bool = False) -> bool:
+    async def add(
+        self, domain: Domain, private_key: str, *, founding: bool = False, client: str | None = None
+    ) -> bool:
         """Store a domain with its DKIM key, encrypted; False where it is not the first of its context as it should.
 
-        Raises Conflict when the name is taken.
+        With the allow of an API client, by the same transaction: stored before, it would be there for whoever gets
+        the name when this process dies in between; stored after, the client could not manage what it has made.
+
+        Raises Conflict when the name is taken, NotFound where there is no such client.
         """
         sealed = await self._vault.encrypt({_PRIVATE_KEY: private_key})
         founded = {"founded": domain.context} if founding else {}
+        document = _to_document(domain) | founded | {"credentials": sealed}
+
+        async def both(session: Session) -> None:
+            await self._domains.insert_one(document, session=session)
+            if client is not None:
+                await insert_allow(self._mongo, Allow(client, domain.name), session)
+
         try:
-            await self._domains.insert_one(_to_document(domain) | founded | {"credentials": sealed})
+            await self._mongo.in_transaction(both)
         except DuplicateKeyError as error:
             if "founded" in (error.details or {}).get("keyPattern", {}):
                 return False
@@ -95,12 +109,13 @@ class MongoDomains:
         return (await self._domains.update_one(where, update)).matched_count == 1
 
     async def record_check(self, before: Domain, after: Domain) -> bool:
-        """Store what a check made of a domain, if nobody has changed it since ``before`` was read; True when so.
+        """Store what a check made of a domain, unless it was changed or checked since ``before`` was read.
 
-        Where it is enabled after that, its mailboxes that wait are due at once, by the same transaction.
+        True when it is stored: of two checks at once the one that ends last may be the one that looked first. Where
+        the domain is enabled after that, its mailboxes that wait are due at once, by the same transaction.
         """
         new = _to_document(after)
-        where = {"_id": before.name, "version": before.version}
+        where = {"_id": before.name, "version": before.version, "last_check": before.last_check}
         update = {
             "$set": {key: new[key] for key in ("status", "checks", "records", "last_check", "check_at")},
             "$unset": {"check_owner": ""},

@@ -231,11 +231,12 @@ class MongoIdentities:
     ) -> None:
         """Let the identity that a user has of a mailbox come, change or go; coming into use, it is checked."""
         if before and after and before.identity_id == after.identity_id:
-            if before != after:
-                same = _one(after.user_id, after.identity_id)
-                await self._identities.update_one(same, _switch(after, at), session=session)
-            return
-        if before:
+            if before == after:
+                return
+            same = _one(after.user_id, after.identity_id)
+            if (await self._identities.update_one(same, _switch(after, at), session=session)).matched_count:
+                return  # else its user had the identifier otherwise, and it did not come then
+        elif before:
             gone = _one(before.user_id, before.identity_id)
             await self._identities.update_one(gone, _GONE, session=session)
         if after:

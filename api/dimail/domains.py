@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from marshmallow import fields, validate
@@ -66,10 +65,8 @@ class DimailDomainRoutes:
 
     async def _create(self, call: DimailCall) -> Answer:
         body = await call.body(DimailDomainSchema())
-        domain = await self._host.create(None, body["name"], _context(body), body["features"])
-        if not call.client.is_admin:
-            with suppress(Conflict):  # allowed already
-                await self._dimail.allow(call.client.name, domain.name)
+        client = None if call.client.is_admin else call.client.name
+        domain = await self._host.create(None, body["name"], _context(body), body["features"], client=client)
         return Answer(_domain_json(domain), 201)
 
     async def _list(self, _: DimailCall) -> Answer:

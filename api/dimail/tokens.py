@@ -22,11 +22,11 @@ class JwtTokens:
 
     async def sign(self, client: ApiClient, until: datetime) -> str:
         """Return a token of this account that is good until then."""
-        claims = {"sub": client.name, "exp": until, _ACCOUNT: client.client_id}
+        claims = {"sub": client.name, "exp": until, _ACCOUNT: client.stamp}
         return jwt.encode(claims, await self._signing_key(), _ALGORITHM)
 
     async def read(self, token: str, now: datetime) -> tuple[str, str] | None:
-        """Return name and client_id of the account whose token it is; None where it is no good, or no more."""
+        """Return name and stamp of the account whose token it is; None where it is no good, or no more."""
         try:
             claims = jwt.decode(
                 token,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.api_client import ApiClient, Perm, client_password_fault, name_fault
@@ -21,6 +23,14 @@ def test_covers() -> None:
             assert one.covers(other) is (i <= j)
     assert not weak.covers(client(Perm.CREATE_USERS))
     assert not strong.covers(client(is_admin=True))
+
+
+def test_stamp() -> None:
+    """The stamp is another one for another account of that name and for another password, and for nothing else."""
+    one = replace(client(), password_hash="$hash$")
+    assert one.stamp == replace(one, is_admin=True, perms=(Perm.NEW_DOMAIN,)).stamp
+    assert len({one.stamp, replace(one, client_id="c").stamp, replace(one, password_hash=None).stamp}) == 3
+    assert "hash" not in one.stamp
 
 
 @pytest.mark.parametrize("name", ["a", "la_regie", "x" * 128, "Ü b", "5b1e3a1c-3f0e-4b6a-9d55-6a1c7f8f2a10"])

@@ -77,9 +77,10 @@ class Dns:
     async def check(self, _: Domain, records: Sequence[Record]) -> Mapping[str, DomainCheck]:
         """Return how the external checks end."""
         self.asked.append(records)
+        found = self.faults
         if self.meanwhile:
             await self.meanwhile()
-        return {"mx": DomainCheck(internal=False, faults=self.faults)}
+        return {"mx": DomainCheck(internal=False, faults=found)}
 
 
 @pytest.fixture
@@ -177,6 +178,20 @@ async def test_changed_meanwhile(store: MongoDomains) -> None:
     checked = await examine(store, Scripted(), dns).check(NAME)
     assert (checked.status, len(dns.asked)) == (DomainStatus.DISABLED, 2)
     assert await store.get(NAME) == checked
+
+
+async def test_overtaken(store: MongoDomains) -> None:
+    """A check that looked before the owner mended the zone does not undo what a later one has found."""
+    dns = Dns(faults=(Fault("no_mx", "Publish an MX."),))
+
+    async def mend() -> None:
+        dns.meanwhile, dns.faults = None, ()
+        assert (await examine(store, Scripted(), dns).check(NAME)).status is DomainStatus.ENABLED
+
+    dns.meanwhile = mend
+    assert (await examine(store, Scripted(), dns).check(NAME)).status is DomainStatus.ENABLED
+    assert (await store.get(NAME)).status is DomainStatus.ENABLED
+    assert len(dns.asked) == 3
 
 
 async def test_changed_all_the_time(store: MongoDomains) -> None:

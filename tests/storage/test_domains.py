@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from gateway.api_client import Allow, ApiClient
 from gateway.domain import DkimKey, Domain, DomainCheck, DomainStatus, Fault, Feature, Record
 from gateway.errors import Conflict, NotFound
 from gateway.ports import Page
 from gateway.roles import Role
-from storage import domains, secrets
+from storage import dimail, domains, secrets
+from storage.dimail import MongoApiClients
 from storage.domains import MongoDomains
 from storage.mongo import Mongo, Session
 from storage.secrets import Vault
@@ -103,6 +105,24 @@ async def test_founding(store: MongoDomains) -> None:
     assert len(await store.of_context("county")) == 2
 
 
+async def test_with_an_allow(store: MongoDomains, mongo: Mongo, tmp_path: Path) -> None:
+    """A domain and the allow of the client that makes it are stored both or neither."""
+    await mongo.ensure_indexes(dimail.INDEXES)
+    clients = MongoApiClients(mongo, Vault(mongo, tmp_path / "key"))
+    with pytest.raises(NotFound):
+        await store.add(domain(), PRIVATE_KEY, client="somebody")
+    with pytest.raises(NotFound):
+        await store.get(domain().name)
+    for name in ("somebody", "other"):
+        await clients.add(ApiClient(name, name, is_admin=False, perms=(), password_hash=None))
+    assert await store.add(domain(), PRIVATE_KEY, founding=True, client="somebody")
+    with pytest.raises(Conflict):
+        await store.add(domain(), PRIVATE_KEY, client="other")
+    late = domain("late.example", context=domain().context)
+    assert not await store.add(late, PRIVATE_KEY, founding=True, client="other")
+    assert await clients.allows(None, None) == [Allow("somebody", domain().name)]
+
+
 async def test_private_key(store: MongoDomains, mongo: Mongo) -> None:
     """The DKIM key is kept, encrypted, and read by who asks for it alone."""
     await add(store, domain())
@@ -169,6 +189,14 @@ async def test_checks_and_people(store: MongoDomains) -> None:
     assert now == replace(checked(before), features=(Feature.ALIAS,), version=1)
     assert not await store.record_check(before, checked(before, DomainStatus.FAILED))
     assert await store.get(before.name) == now
+
+
+async def test_checks_at_once(store: MongoDomains) -> None:
+    """Of several checks of what was read at once one is stored."""
+    before = domain()
+    await add(store, before)
+    checks = (store.record_check(before, checked(before)) for _ in range(8))
+    assert sorted(await asyncio.gather(*checks)) == [False] * 7 + [True]
 
 
 async def test_waiting_mailboxes(store: MongoDomains, mongo: Mongo) -> None:

@@ -235,6 +235,24 @@ async def test_identity_of_the_user_already(hosting: Hosting) -> None:
     assert await hosting.identities_of(user) == [own]
 
 
+async def test_identity_after_the_users_own(hosting: Hosting) -> None:
+    """When the identity that the user had by himself is gone, a mailbox that is enabled again brings one."""
+    await hosting.host()
+    user = await hosting.user()
+    own = local_identity(user, f"me@{NAME}")
+    await hosting.identities.add(own, Credentials({}))
+    mailbox = await saved(hosting, added := await add(hosting, a_mailbox(user_id=user)), created(added))
+    await hosting.identities.delete(own, exactly=False)
+    mailbox = await saved(hosting, mailbox, settled(mailbox, MailboxStatus.DISABLED))
+    await saved(hosting, mailbox, settled(mailbox, MailboxStatus.ENABLED))
+    (identity,) = await hosting.identities_of(user)
+    assert (identity.identity_id != own.identity_id, identity.status, identity.check_at) == (
+        True,
+        IdentityStatus.ACTIVE,
+        NOW,
+    )
+
+
 async def test_newer_documents(hosting: Hosting, mongo: Mongo) -> None:
     """What a newer version wrote besides what we know is ignored."""
     await hosting.host()

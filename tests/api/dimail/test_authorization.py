@@ -159,7 +159,7 @@ async def test_tokens_that_are_no_good(host: DimailClient, mongo: Mongo, tmp_pat
     assert admin
     key, now = await clients.signing_key(), datetime.now(UTC)
     tokens = JwtTokens(clients.signing_key)
-    good = {"sub": "admin", "exp": now + timedelta(hours=1), "account": admin.client_id}
+    good = {"sub": "admin", "exp": now + timedelta(hours=1), "account": admin.stamp}
     with pytest.warns(InsecureKeyLengthWarning):
         of_another_kind = jwt.encode(good, key, "HS512")
     assert (await host.request("GET", AT, f"Bearer {jwt.encode(good, key)}")).status == 200
@@ -175,6 +175,19 @@ async def test_tokens_that_are_no_good(host: DimailClient, mongo: Mongo, tmp_pat
     ):
         routes = [route for route in ROUTES if route.sign_in != BASIC]
         assert set((await statuses(host, routes, f"Bearer {token}")).values()) == {403}
+
+
+async def test_tokens_of_a_former_password(host: DimailClient) -> None:
+    """A new password voids the tokens that were given for the old one, no other change does."""
+    somebody = await host.register("somebody")
+    await host.call("POST", "/allows/", {"user": "somebody", "domain": DOMAIN})
+    for change, status in (({"perms": ["new_domain"]}, 200), ({"password": "a new one"}, 403)):
+        assert (await host.call("PATCH", "/users/somebody", change)).status == 200
+        assert (await somebody.by_token("GET", AT)).status == status
+    again = await somebody.named("somebody", "a new one")
+    assert (await again.by_token("GET", AT)).status == 200
+    await host.call("PATCH", "/users/somebody", {"password": "no"})
+    assert (await again.by_token("GET", AT)).status == 403
 
 
 async def test_tokens_of_a_deleted_account(host: DimailClient) -> None:

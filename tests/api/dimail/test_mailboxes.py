@@ -40,6 +40,15 @@ async def test_create(host: DimailClient, mongo: Mongo) -> None:
     assert await mongo.collection(NOTICES).count_documents({}) == 0
 
 
+@pytest.mark.parametrize(
+    ("given", "sur", "display"), [("", "", ""), ("Ada", "", "Ada"), ("", "Grüße", "Grüße"), ("A", "G", "A G")]
+)
+async def test_names_that_are_empty(host: DimailClient, given: str, sur: str, display: str) -> None:
+    """A mailbox that is ordered without a display name has the two names as that, as far as they are there."""
+    await host.mailbox(DOMAIN, "ada", givenName=given, surName=sur, displayName="")
+    assert (await host.by_token("GET", f"{BOXES}/ada")).json["displayName"] == display
+
+
 async def test_the_list_is_a_python_literal(host: DimailClient) -> None:
     """People reads the list as a Python literal: names of all kinds, and none that is null."""
     await host.mailbox(DOMAIN, "a", givenName="", surName="", displayName="")

@@ -23,7 +23,7 @@ async def test_signed() -> None:
     """A token names its account until it is over."""
     tokens = JwtTokens(key)
     token = await tokens.sign(SOMEBODY, NOW)
-    assert await tokens.read(token, NOW - timedelta(milliseconds=1)) == ("some-body", "an-id")
+    assert await tokens.read(token, NOW - timedelta(milliseconds=1)) == ("some-body", SOMEBODY.stamp)
     assert await tokens.read(token, NOW) is None
 
 
