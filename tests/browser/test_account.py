@@ -62,6 +62,7 @@ async def test_taken_name(tab: Tab) -> None:
     await tab.register()
     await tab.press("Sign out")
     await tab.press("Create an account", "link")
+    await tab.is_at("Create an account")
     await tab.fill("User name", "newcomer")
     await tab.page.get_by_label("Password", exact=True).focus()
     await tab.sees("This name is taken")

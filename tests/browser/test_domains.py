@@ -295,6 +295,7 @@ async def test_invitation(tab: Tab, provider: Provider) -> None:
     assert token not in tab.page.url
     await tab.look("invited")
     await tab.press("Create an account", "link")
+    await tab.is_at("Create an account")
     await tab.fill("User name", "newcomer")
     await tab.fill("Password", PASSWORD)
     await tab.press("Create account")

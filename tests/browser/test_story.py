@@ -26,6 +26,7 @@ async def sign_up(tab: Tab) -> None:
     await tab.is_at("Sign in")
     await tab.look("sign-in")
     await tab.press("Create an account", "link")
+    await tab.is_at("Create an account")
     await tab.fill("User name", "newcomer")
     await tab.fill("Password", "short")
     await tab.press("Create account")
