@@ -80,7 +80,8 @@ async def browser() -> AsyncIterator[Browser]:
     if path is None:
         do_without("Chromium is not installed: apt-get install chromium")
     async with async_playwright() as driver:
-        flags = ["--no-sandbox"] if os.geteuid() == 0 else []
+        # Debian's wrapper asks for drawing by a GPU; where there is none, that was seen to stall for good.
+        flags = ["--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
         chromium = await driver.chromium.launch(executable_path=path, args=flags)
         yield chromium
         await chromium.close()
