@@ -12,6 +12,7 @@ from enum import StrEnum
 import idna
 from publicsuffixlist import PublicSuffixList
 
+from gateway.errors import Conflict
 from gateway.roles import Role
 
 MOST_ACCESSES = 1000
@@ -152,6 +153,12 @@ def parse_context(text: str) -> str:
 def features_of(names: Collection[str]) -> Sequence[Feature]:
     """Return the features of these names, each once, in the order in which they are shown."""
     return tuple(feature for feature in Feature if feature in names)
+
+
+def require_room(domain: Domain) -> None:
+    """Raise Conflict where the domain has as many managers as a domain may have."""
+    if len(domain.roles) >= MOST_ACCESSES:
+        raise Conflict(f"{domain.name} has {MOST_ACCESSES} managers, and takes no more.")
 
 
 def after_check(

@@ -19,9 +19,9 @@ from uuid import uuid4
 
 from gateway.access import Access
 from gateway.address import normalise_identifier
+from gateway.domain import require_room
 from gateway.errors import Invalid
 from gateway.invitation import Invitation
-from gateway.manage import require_room
 from gateway.notice import GATEWAY_ID, Notice, NoticeKind
 from gateway.ports import Clock, Identities, Invitations, Page
 from gateway.roles import Action, Role, require, require_change

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.access import Access
-from gateway.domain import MOST_ACCESSES, Domain
+from gateway.domain import Domain, require_room
 from gateway.errors import Conflict, Invalid, NotFound
 from gateway.patch import Change
 from gateway.ports import Domains, Page, Users
@@ -125,9 +125,3 @@ def _require_owner(domain: Domain, user_id: str, role: Role | None) -> None:
     """Raise Conflict where the domain would have no owner if the user had that role."""
     if role is not Role.OWNER and domain.is_sole_owner(user_id):
         raise Conflict("A domain keeps one owner at least. Make somebody else an owner first.")
-
-
-def require_room(domain: Domain) -> None:
-    """Raise Conflict where the domain has as many managers as a domain may have."""
-    if len(domain.roles) >= MOST_ACCESSES:
-        raise Conflict(f"{domain.name} has {MOST_ACCESSES} managers, and takes no more.")

@@ -13,7 +13,7 @@ from typing import Any
 from pymongo import ASCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
-from gateway.domain import MOST_ACCESSES
+from gateway.domain import require_room
 from gateway.errors import Conflict, NotFound
 from gateway.invitation import Invitation
 from gateway.notice import Notice
@@ -111,8 +111,8 @@ class MongoInvitations:
             present = domain.roles.get(user_id)
             if present and present.rank >= invitation.role.rank:
                 return present
-            if not present and len(domain.roles) >= MOST_ACCESSES:
-                raise Conflict(f"{domain.name} has {MOST_ACCESSES} managers; it takes no more.")
+            if not present:
+                require_room(domain)
             await self._domains.set_roles(domain, {**domain.roles, user_id: invitation.role}, session)
             return invitation.role
 
