@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from gateway.domain import Domain, parse_domain
 from gateway.errors import Conflict, NotFound
 from gateway.ports import Clock, Domains, Identities, Invitations
-from gateway.roles import Role
+from gateway.roles import Action, Role, require
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,12 @@ class Access:
         if role is None:
             raise NotFound("There is no such domain.")
         return domain, role
+
+    async def permitted(self, name: str, user_id: str, action: Action) -> Domain:
+        """As domain(), on which the user may do that. Raises NotFound, Forbidden."""
+        domain, role = await self.domain(name, user_id)
+        require(role, action)
+        return domain
 
     async def settle(self, user_id: str) -> bool:
         """Accept all invitations to addresses that the user owns; True where there were any."""

@@ -126,9 +126,7 @@ class Host:
 
         Raises NotFound, Forbidden.
         """
-        domain, role = await self.access.domain(name, user_id)
-        require(role, action)
-        return domain
+        return await self.access.permitted(name, user_id, action)
 
     async def check(self, user_id: str, name: str) -> Domain:
         """Check a domain now; return it.

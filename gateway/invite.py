@@ -43,8 +43,7 @@ class Invite:
 
     async def list(self, by: str, name: str, page: Page) -> tuple[int, Sequence[Invitation]]:
         """Return how many invitations to a domain there are and a page of them. Raises NotFound, Forbidden."""
-        domain, mine = await self.access.seen(name, by)
-        require(mine, Action.SEE_INVITATIONS)
+        domain = await self.access.permitted(name, by, Action.SEE_INVITATIONS)
         return await self.invitations.list(domain.name, self.clock(), page)
 
     async def create(self, by: str, name: str, email: str, role: Role) -> Invitation:

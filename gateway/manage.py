@@ -14,7 +14,7 @@ from gateway.domain import Domain, require_room
 from gateway.errors import Conflict, Invalid, NotFound
 from gateway.patch import Change
 from gateway.ports import Domains, Page, Users
-from gateway.roles import Action, Role, require, require_change
+from gateway.roles import Action, Role, require_change
 
 _TRIES = 100  # of a change that others come before, each time
 _BUSY = "The domain is being changed. Try again when that is done."
@@ -39,8 +39,7 @@ class Manage:
 
     async def list(self, by: str, name: str, page: Page) -> tuple[int, Sequence[Manager]]:
         """Return how many managers a domain has and a page of them, owners first. Raises NotFound."""
-        domain, mine = await self.access.seen(name, by)
-        require(mine, Action.SEE_ACCESSES)
+        domain = await self.access.permitted(name, by, Action.SEE_ACCESSES)
         ranked = sorted(domain.roles, key=lambda user_id: (-domain.roles[user_id].rank, user_id))
         shown = ranked[page.offset : page.offset + page.limit]
         names = await self.users.names(shown)
@@ -48,8 +47,7 @@ class Manage:
 
     async def get(self, by: str, name: str, user_id: str) -> Manager:
         """Return a manager of a domain. Raises NotFound."""
-        domain, mine = await self.access.seen(name, by)
-        require(mine, Action.SEE_ACCESSES)
+        domain = await self.access.permitted(name, by, Action.SEE_ACCESSES)
         return await self._manager(domain, user_id)
 
     async def _manager(self, domain: Domain, user_id: str) -> Manager:

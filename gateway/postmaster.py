@@ -35,9 +35,7 @@ class Postmaster:
 
     async def domain(self, user_id: str, name: str, action: Action = Action.SEE_DOMAIN) -> Domain:
         """Return a domain on which the user may do that."""
-        domain, role = await self.access.seen(name, user_id)
-        require(role, action)
-        return domain
+        return await self.access.permitted(name, user_id, action)
 
     # -- mailboxes -------------------------------------------------------------------------------------------------
 
