@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 SOURCES := gateway protocols storage api tests bench
 
-.PHONY: run serve test lint types imports tests bench format lock clean
+.PHONY: run serve test lint types imports tests torture bench format lock clean
 
 ## run: the gateway beside another mail provider, with a walk through the main job
 run: $(VENV)/.runtime
@@ -37,6 +37,10 @@ imports: $(VENV)/.development
 
 tests: $(VENV)/.development
 	$(BIN)/pytest
+
+## torture: hundreds of deaths, faults and hostile inputs, in at most an hour; the figures are docs/reliability.md's
+torture: $(VENV)/.development
+	$(BIN)/pytest -m torture -s
 
 ## bench: how fast one gateway sends, in at most five minutes
 bench: $(VENV)/.development

@@ -25,6 +25,21 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
     return {"uvloop": uvloop.new_event_loop}
 
 
+_figures: dict[str, str] = {}
+
+
+@pytest.fixture
+def figures() -> Callable[[str, object], None]:
+    """Notes what was measured or counted, to be shown in a table after the run."""
+    return lambda what, value: _figures.update({what: str(value)})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the figures as they stand in docs/reliability.md."""
+    for what, value in _figures.items():
+        terminalreporter.write_line(f"| {what} | {value} |")
+
+
 @pytest.fixture(scope="session")
 def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedMongod]:
     """One real mongod for the whole run, on a loop of its own: each test has another."""

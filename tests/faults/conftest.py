@@ -1,0 +1,7 @@
+"""Gateways as processes of their own, that things happen to."""
+
+from __future__ import annotations
+
+from tests.e2e.conftest import new_site
+
+__all__ = ["new_site"]
