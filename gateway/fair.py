@@ -1,4 +1,4 @@
-"""A queue that is fair to hosts: none gets more of a worker than its share.
+"""A queue that is fair to hosts: none gets more of a worker than its share, nor do a few together get all of it.
 
 A server that hangs, or takes its time, would else draw in one piece of work after the other until all of the worker
 waits for it. What there is no room for stays in the queue, for when there is, or for another worker.
@@ -53,7 +53,9 @@ class Fair(Generic[Work]):
 
     async def claim(self, owner: str, now: datetime, lease: timedelta, limit: int) -> Sequence[Work]:
         """Take up to ``limit`` due pieces of hosts that there is room for."""
-        claimed = await self._queue.claim(owner, now, lease, limit, Room(self._per_host, dict(self._busy)))
+        claimed = await self._queue.claim(
+            owner, now, lease, limit, Room(self._per_host, dict(self._busy), free=limit)
+        )
         self._busy.update(map(self._host_of, claimed))
         return claimed
 

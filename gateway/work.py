@@ -25,6 +25,8 @@ Taken_contra = TypeVar("Taken_contra", contravariant=True)
 
 LEASE = timedelta(seconds=60)
 _RENEWALS_PER_LEASE = 3
+_CLAIM_PAUSE_S = 0.002
+"""What becomes due, or free, meanwhile is claimed together."""
 
 
 class Queue(Protocol[Work]):
@@ -121,6 +123,7 @@ class Worker(Generic[Work]):
             self._wake.clear()
             if await self._try(self._claim) is False:
                 await self._sleep()
+            await asyncio.sleep(_CLAIM_PAUSE_S)
 
     async def _renew_loop(self) -> None:
         while True:

@@ -11,7 +11,8 @@ from pymongo.errors import DuplicateKeyError
 from gateway.errors import Conflict, NotFound
 from gateway.mailbox import Alias
 from gateway.ports import Page
-from storage.mongo import Document, Mongo, page_of, translating
+from storage.mongo import Document, Mongo, translating
+from storage.pages import Pages
 
 ALIASES = "aliases"
 _ORDER = [("domain", ASCENDING), ("local_part", ASCENDING), ("destination", ASCENDING)]
@@ -24,6 +25,7 @@ class MongoAliases:
     def __init__(self, mongo: Mongo) -> None:
         self.operation_s = mongo.operation_s
         self._aliases = mongo.collection(ALIASES)
+        self._pages = Pages(mongo, ALIASES)
 
     @translating
     async def add(self, alias: Alias) -> None:
@@ -41,11 +43,10 @@ class MongoAliases:
             raise _no_such_alias()
         return _from_document(document)
 
-    @translating
     async def list(self, domain: str, page: Page, local_part: str | None = None) -> tuple[int, Sequence[Alias]]:
         """Return how many aliases there are, of one local part where given, and a page of them, in order."""
         where = {"domain": domain} if local_part is None else {"domain": domain, "local_part": local_part}
-        total, documents = await page_of(self._aliases, where, _ORDER, page)
+        total, documents = await self._pages(where, _ORDER, page)
         return total, [_from_document(document) for document in documents]
 
     @translating

@@ -15,7 +15,9 @@ from gateway.errors import StartError
 from gateway.health import Finding, PastCheck
 from gateway.identity import UserIdentity
 from gateway.ports import Page
-from storage.mongo import Document, Mongo, page_of, translating
+from storage.grouped import Grouped
+from storage.mongo import Document, Mongo, translating
+from storage.pages import Pages
 
 CHECKS = "checks"
 OWNER = "of.user_id"
@@ -31,6 +33,8 @@ class MongoHistory:
         self._mongo = mongo
         self.operation_s = mongo.operation_s
         self._checks = mongo.collection(CHECKS)
+        self._pages = Pages(mongo, CHECKS)
+        self._insert = Grouped(self._insert_all)
 
     async def prepare(self) -> None:
         """Make the collection and its index, where they are not there yet. Raises StartError."""
@@ -50,10 +54,9 @@ class MongoHistory:
         except PyMongoError as error:
             raise StartError("The index of checks cannot be made.") from error
 
-    @translating
     async def add(self, identity: UserIdentity, finding: Finding) -> None:
         """Note how a check ended."""
-        await self._checks.insert_one(
+        await self._insert(
             {
                 "at": finding.at,
                 "of": {"user_id": identity.user_id, "identity_id": identity.identity_id},
@@ -65,6 +68,10 @@ class MongoHistory:
         )
 
     @translating
+    async def _insert_all(self, documents: Sequence[Document]) -> Sequence[None]:
+        await self._checks.insert_many(documents, ordered=False)
+        return [None] * len(documents)
+
     async def list(
         self, user_id: str, identity_id: str, since: datetime | None, page: Page
     ) -> tuple[int, Sequence[PastCheck]]:
@@ -72,7 +79,7 @@ class MongoHistory:
         where: Document = {"of.identity_id": identity_id, OWNER: user_id}
         if since is not None:
             where["at"] = {"$gte": since}
-        total, documents = await page_of(self._checks, where, [("at", DESCENDING)], page)
+        total, documents = await self._pages(where, [("at", DESCENDING)], page)
         return total, [_from_document(document) for document in documents]
 
     @translating

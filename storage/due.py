@@ -6,10 +6,24 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
-from pymongo import ASCENDING
+from pymongo import ASCENDING, IndexModel
 
 from gateway.ports import Room
 from storage.mongo import Collection, Document
+
+_LOOKED_AT = 4
+_ENOUGH = 4
+"""A claim that has all but this part of what there is room for need not look further: the next one is near."""
+
+
+def indexes_of_due(date: str, host: str) -> Sequence[IndexModel]:
+    """Return the indexes for :func:`find_due`, which hold all that it looks at.
+
+    By the first it finds what is due longest, by the second what is due behind a long backlog of full hosts.
+    """
+    exists = {date: {"$exists": True}}
+    orders = (date, host, "_id"), (host, date, "_id")
+    return [IndexModel([(name, ASCENDING) for name in order], partialFilterExpression=exists) for order in orders]
 
 
 async def find_due(
@@ -17,22 +31,23 @@ async def find_due(
 ) -> Sequence[str]:
     """Return the keys of what has been due longest, of each host as many as there is room for.
 
-    ``date`` and ``host`` are dotted paths. Where hosts are full, it is looked again for what is of others.
+    ``date`` and ``host`` are dotted paths. Where hosts have their share, it is looked again for what is of others.
     """
     keys: list[str] = []
     busy = Counter(room.busy)
-    while wanted := limit - len(keys):
-        full = [name for name, count in busy.items() if count >= room.per_host]
-        query = {date: {"$lte": now}, host: {"$nin": full}, "_id": {"$nin": keys}}
-        found = await collection.find(query, {host: 1}).sort(date, ASCENDING).to_list(wanted)
-        taken = []
+    while (wanted := limit - len(keys)) > limit // _ENOUGH:
+        full = [name for name, count in busy.items() if count >= room.share(len(keys))]
+        query: Document = {date: {"$lte": now}}
+        if full or keys:  # a question of another kind, for which the server finds the better index by itself
+            query |= {host: {"$nin": full}, "_id": {"$nin": keys}}
+        most = _LOOKED_AT * wanted  # keys of an index: more of them cost less than another question
+        found = await collection.find(query, {host: 1}).sort(date, ASCENDING).limit(most).to_list(most)
         for document in found:
             name = _at(document, host)
-            if busy[name] < room.per_host:
+            if len(keys) < limit and busy[name] < room.share(len(keys)):
                 busy[name] += 1
-                taken.append(document["_id"])
-        keys += taken
-        if len(found) < wanted:
+                keys.append(document["_id"])
+        if len(found) < most:
             break
     return keys
 

@@ -7,6 +7,8 @@ import contextvars
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from gateway.errors import Unavailable
+
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 
@@ -19,7 +21,8 @@ _AT_ONCE = 2
 class Grouped(Generic[Question, Answer]):
     """Answers questions by ``ask``, which takes several and returns their answers in the same order.
 
-    A question that comes alone is asked at once. Where ``ask`` fails, all of its questions fail so. A caller that
+    A question that comes alone is asked at once. Where ``ask`` fails, each of its questions is asked by itself, for
+    the fault may be of one; but where the database is away they fail, and all that wait with them. A caller that
     is canceled takes nothing back.
     """
 
@@ -49,11 +52,22 @@ class Grouped(Generic[Question, Answer]):
     async def _answer(self, group: Sequence[tuple[Question, asyncio.Future[Answer]]]) -> None:
         try:
             answers = await self._ask([question for question, _ in group])
+        except Unavailable as error:
+            _fail([*group, *self._open], error)
+            self._open.clear()
         except Exception as error:  # noqa: BLE001 - whoever asked gets it
-            for _, future in group:
+            if len(group) == 1:
+                _fail(group, error)
+            else:
+                for each in group:
+                    await self._answer([each])
+        else:
+            for (_, future), answer in zip(group, answers, strict=True):
                 if not future.done():
-                    future.set_exception(error)
-            return
-        for (_, future), answer in zip(group, answers, strict=True):
-            if not future.done():
-                future.set_result(answer)
+                    future.set_result(answer)
+
+
+def _fail(group: Sequence[tuple[Question, asyncio.Future[Answer]]], error: Exception) -> None:
+    for _, future in group:
+        if not future.done():
+            future.set_exception(error)

@@ -20,8 +20,9 @@ from gateway.notice import Notice
 from gateway.ports import Page
 from gateway.roles import Role
 from storage.domains import MongoDomains
-from storage.mongo import Document, Mongo, Session, page_of, translating
+from storage.mongo import Document, Mongo, Session, translating
 from storage.notices import MongoNotices
+from storage.pages import Pages
 
 INVITATIONS = "invitations"
 INDEXES = {
@@ -41,6 +42,7 @@ class MongoInvitations:
         self._mongo = mongo
         self.operation_s = mongo.operation_s
         self._invitations = mongo.collection(INVITATIONS)
+        self._pages = Pages(mongo, INVITATIONS)
         self._domains = domains
         self._notices = notices
 
@@ -62,12 +64,11 @@ class MongoInvitations:
                 f"{invitation.email} is invited to this domain already. Take that invitation back first."
             ) from error
 
-    @translating
     async def list(self, domain: str, now: datetime, page: Page) -> tuple[int, Sequence[Invitation]]:
         """Return how many there are to a domain and a page of them, oldest first."""
         where = {"domain": domain, **_valid(now)}
         order = [("date_insert", ASCENDING), ("_id", ASCENDING)]
-        total, documents = await page_of(self._invitations, where, order, page)
+        total, documents = await self._pages(where, order, page)
         return total, [_from_document(document) for document in documents]
 
     @translating

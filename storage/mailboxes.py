@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,14 +12,15 @@ from pymongo import ASCENDING, IndexModel, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from gateway.domain import Domain, DomainStatus
-from gateway.errors import Conflict, NotFound
+from gateway.errors import Conflict, Full, NotFound
 from gateway.mailbox import Mailbox, MailboxStatus
 from gateway.notice import Notice
 from gateway.ports import Clock, Page
 from storage.domains import MAILBOXES, MongoDomains
 from storage.identities import MongoIdentities
-from storage.mongo import Document, Mongo, Session, page_of, translating
+from storage.mongo import Document, Mongo, Session, translating
 from storage.notices import MongoNotices
+from storage.pages import Pages
 from storage.queue import DueQueue
 
 INDEXES = {
@@ -40,17 +42,20 @@ class MongoMailboxes:
         self._mongo = mongo
         self.operation_s = mongo.operation_s
         self._mailboxes = mongo.collection(MAILBOXES)
+        self._pages = Pages(mongo, MAILBOXES)
         self._queue = DueQueue(self._mailboxes)
         self._domains = domains
         self._identities = identities
         self._notices = notices
         self._clock = clock
 
-    async def add(self, domain: str, admit: Callable[[Domain], Mailbox]) -> Mailbox:
+    async def add(self, domain: str, admit: Callable[[Domain], Mailbox], *, most: int = sys.maxsize) -> Mailbox:
         """Store the mailbox that ``admit`` makes of the domain, which nobody changes meanwhile; return it."""
 
         async def admit_and_insert(session: Session) -> Mailbox:
             mailbox = admit(await self._domains.hold(domain, session))
+            if await self._mailboxes.count_documents({"domain": domain}, session=session) >= most:
+                raise Full(f"{domain} has {most} mailboxes (limits.mailboxes). Delete one of them first.")
             await self._mailboxes.insert_one(_to_document(mailbox), session=session)
             return mailbox
 
@@ -67,11 +72,10 @@ class MongoMailboxes:
             raise NotFound("There is no such mailbox.")
         return _from_document(document)
 
-    @translating
     async def list(self, domain: str, page: Page) -> tuple[int, Sequence[Mailbox]]:
         """Return how many there are and a page of them, by local part."""
         order = [("local_part", ASCENDING)]
-        total, documents = await page_of(self._mailboxes, {"domain": domain}, order, page)
+        total, documents = await self._pages({"domain": domain}, order, page)
         return total, [_from_document(document) for document in documents]
 
     async def save(self, before: Mailbox, after: Mailbox, notice: Notice | None = None) -> Mailbox | None:

@@ -27,7 +27,6 @@ from pymongo.errors import (
 from pymongo.monitoring import CommandListener
 
 from gateway.errors import StartError, Unavailable
-from gateway.ports import Page
 
 Document = dict[str, Any]
 Collection = AsyncIOMotorCollection[Document]
@@ -55,6 +54,8 @@ _UNAVAILABLE_CODES |= {11600, 11602, 13435, 13436, 14031}
 # A transaction that a restart or an election cut off says so by its label only.
 _UNAVAILABLE_LABELS = ("TransientTransactionError", "RetryableWriteError")
 _AWAY = "The database does not answer at the moment. Try again."
+_FULL = "The disk of the database is nearly full: nothing new is stored until its operator has made room."
+_FULL_RETRY_S = 60
 
 
 def is_unavailable(error: PyMongoError) -> bool:
@@ -102,12 +103,16 @@ class Mongo:
         *,
         operation_ms: int = _OPERATION_MS,
         listeners: Sequence[CommandListener] = (),
+        has_room: Callable[[], bool] = lambda: True,
     ) -> None:
         """Connect lazily. ``listeners`` hear of all that is asked.
+
+        ``has_room`` tells whether more may be stored.
 
         Raises StartError when the connection string or the database's name is wrong.
         """
         self.operation_s = operation_ms / 1000
+        self._has_room = has_room
         try:
             self.client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
                 uri,
@@ -128,6 +133,15 @@ class Mongo:
     def collection(self, name: str) -> Collection:
         """Return a collection of the gateway's database."""
         return self.database[name]
+
+    def has_room(self) -> bool:
+        """Tell whether more may be stored."""
+        return self._has_room()
+
+    def check_room(self) -> None:
+        """Raise Unavailable where nothing new shall be stored."""
+        if not self._has_room():
+            raise Unavailable(_FULL, _FULL_RETRY_S)
 
     async def check_deployment(self) -> None:
         """Raise StartError unless this is a replica set or a sharded cluster that answers."""
@@ -182,18 +196,3 @@ class Mongo:
     def close(self) -> None:
         """Close all connections."""
         self.client.close()
-
-
-async def page_of(
-    collection: Collection,
-    where: Mapping[str, Any],
-    sort: Sequence[tuple[str, int]],
-    page: Page,
-    projection: Mapping[str, Any] | None = None,
-) -> tuple[int, list[Document]]:
-    """Return how many documents match and a page of them, by one query where the page holds the list's end."""
-    cursor = collection.find(where, projection).sort(list(sort)).skip(page.offset).limit(page.limit + 1)
-    documents = await cursor.to_list(page.limit + 1)
-    if len(documents) <= page.limit and (documents or page.offset == 0):
-        return page.offset + len(documents), documents
-    return await collection.count_documents(where), documents[: page.limit]

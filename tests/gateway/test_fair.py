@@ -50,7 +50,7 @@ async def ordered(store: MongoMessages, server: str) -> Message:
 
 
 class Servers:
-    """A runner for whom the server ``slow`` hangs until its gate opens, and all others take a message at once."""
+    """A runner for whom servers called ``slow…`` hang until their gate opens, and others take a message at once."""
 
     def __init__(self, store: MongoMessages) -> None:
         self._store = store
@@ -61,7 +61,7 @@ class Servers:
     async def run(self, owner: str, message: Message, /) -> None:
         """Send and record."""
         assert message.delivery
-        if message.delivery.server == "slow":
+        if message.delivery.server.startswith("slow"):
             self.slow += 1
             self.most_slow = max(self.slow, self.most_slow)
             await self.gate.wait()
@@ -87,3 +87,22 @@ async def test_a_slow_server_holds_up_no_other(store: MongoMessages) -> None:
         assert {await servers.sent.get() for _ in slow} == {message.message_id for message in slow}
         await worker.stop(GUARD_S)
     assert servers.most_slow == 2
+
+
+@pytest.mark.parametrize("hanging", [1, 3, 5])
+async def test_slow_servers_leave_room_together(store: MongoMessages, hanging: int) -> None:
+    """While several servers hang, each with more messages than there are attempts, those of another go out."""
+    for number in range(hanging):
+        await asyncio.gather(*(ordered(store, f"slow {number}") for _ in range(60)))
+    quick = [await ordered(store, "quick") for _ in range(12)]
+    servers, wake = Servers(store), asyncio.Event()
+    outbox = Fair(store, servers, host_of=server_of, per_host=20, wake=wake)
+    worker: Worker[Message] = Worker(outbox, outbox, concurrency=50, poll_s=3600, wake=wake, clock=system_clock)
+    worker.start()
+    async with asyncio.timeout(GUARD_S):
+        assert {await servers.sent.get() for _ in quick} == {message.message_id for message in quick}
+        assert servers.slow == {1: 20, 3: 20 + 15 + 8, 5: 20 + 15 + 8 + 4 + 2}[hanging]
+        servers.gate.set()
+        for _ in range(hanging * 60):
+            await servers.sent.get()
+        await worker.stop(GUARD_S)

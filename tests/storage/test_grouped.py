@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from gateway.errors import Unavailable
 from storage.grouped import Grouped
+
+AWAY = 99_999
 
 
 class Echo:
@@ -18,9 +21,11 @@ class Echo:
         self.gate = asyncio.Event()
 
     async def ask(self, questions: Sequence[int]) -> Sequence[int]:
-        """Answer, or fail where a question is negative."""
+        """Answer; fail where a question is negative, or the one to which nobody is there."""
         self.groups.append(questions)
         await self.gate.wait()
+        if AWAY in questions:
+            raise Unavailable("away")
         if min(questions) < 0:
             raise ValueError
         return questions
@@ -59,18 +64,39 @@ async def test_every_question_is_answered() -> None:
         await asyncio.gather(*(ask_on(number) for number in range(7)))
 
 
-async def test_failure_and_cancellation() -> None:
-    """A failure reaches all who asked together; a caller that gives up leaves the others their answers."""
+async def test_fault_of_one() -> None:
+    """A failure reaches who caused it, and nobody who asked at the same time."""
+    echo = Echo()
+    echo.gate.set()
+    grouped = Grouped(echo.ask)
+    answers = await asyncio.gather(*(grouped(number) for number in (1, -1, 2)), return_exceptions=True)
+    assert (answers[0], answers[2]) == (1, 2)
+    assert isinstance(answers[1], ValueError)
+    assert echo.groups == [[1, -1, 2], [1], [-1], [2]]
+
+
+async def test_nobody_there() -> None:
+    """Where nobody is there to answer, all who asked and all who wait hear so, and later ones are asked again."""
     echo = Echo()
     grouped = Grouped(echo.ask)
-    failing = [asyncio.create_task(grouped(number)) for number in (-1, 2)]
-    await turns()
+    asked = []
+    for number in (AWAY, AWAY, 1, 2):
+        asked.append(asyncio.create_task(grouped(number)))
+        await turns()
+    echo.gate.set()
+    for task in asked:
+        with pytest.raises(Unavailable):
+            await task
+    assert await grouped(3) == 3
+
+
+async def test_cancellation() -> None:
+    """A caller that gives up leaves the others their answers."""
+    echo = Echo()
+    grouped = Grouped(echo.ask)
     given_up, kept = (asyncio.create_task(grouped(number)) for number in (3, 4))
     await turns()
     given_up.cancel()
     echo.gate.set()
     assert await kept == 4
-    for task in failing:
-        with pytest.raises(ValueError):  # noqa: PT011 - it has no text
-            await task
     assert given_up.cancelled() or given_up.cancelling()

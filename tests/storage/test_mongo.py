@@ -24,9 +24,8 @@ from pymongo.errors import (
 
 from api.stores import INDEXES
 from gateway.errors import StartError, Unavailable
-from gateway.ports import Page
 from storage.embedded import EmbeddedMongod
-from storage.mongo import Mongo, Session, is_unavailable, page_of
+from storage.mongo import Mongo, Session, is_unavailable
 
 
 @pytest.mark.parametrize("uri", ["mongodb://", "mongodb://host:port", "http://example.org"])
@@ -75,22 +74,6 @@ async def test_indexes_are_made_once(mongo: Mongo) -> None:
     await mongo.ensure_indexes(INDEXES)
     names = await mongo.database.list_collection_names()
     assert set(names) == set(INDEXES)
-
-
-async def test_pages(mongo: Mongo) -> None:
-    """A page tells the total whichever part of the list it is."""
-    numbers = mongo.collection("numbers")
-    await numbers.insert_many([{"_id": n} for n in range(5)])
-    for page, expected in {
-        Page(limit=10): (5, [0, 1, 2, 3, 4]),
-        Page(limit=2): (5, [0, 1]),
-        Page(limit=2, offset=3): (5, [3, 4]),
-        Page(limit=2, offset=4): (5, [4]),
-        Page(limit=2, offset=9): (5, []),
-    }.items():
-        total, documents = await page_of(numbers, {}, [("_id", 1)], page)
-        assert (total, [each["_id"] for each in documents]) == expected
-    assert await page_of(numbers, {"_id": 99}, [("_id", 1)], Page()) == (0, [])
 
 
 _THREADS = 5 * (os.cpu_count() or 1)
