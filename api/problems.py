@@ -15,6 +15,7 @@ CONTENT_TYPE = "application/problem+json"
 
 STATUSES: Mapping[type[errors.GatewayError], HTTPStatus] = {
     errors.Malformed: HTTPStatus.BAD_REQUEST,
+    errors.TooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.NotAuthenticated: HTTPStatus.UNAUTHORIZED,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.NotFound: HTTPStatus.NOT_FOUND,
@@ -28,9 +29,20 @@ STATUSES: Mapping[type[errors.GatewayError], HTTPStatus] = {
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _TITLES = {
+    HTTPStatus.REQUEST_URI_TOO_LONG: "URI Too Long",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Body Too Large",
     HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
     HTTPStatus.FAILED_DEPENDENCY: "The Mail Server Refused",
+}
+_DETAILS = {
+    HTTPStatus.BAD_REQUEST: "This is no HTTP request, or not one as RFC 9112 has it.",
+    HTTPStatus.NOT_FOUND: "There is nothing at this address.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This address does not take that verb; see Allow.",
+    HTTPStatus.REQUEST_TIMEOUT: "The rest of the request did not come in time.",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "The address is too long.",
+    HTTPStatus.EXPECTATION_FAILED: "Of what a client may expect (Expect), 100-continue alone is known.",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The header is too large, or one of its fields is.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "An internal error. The log has it under this X-Request-ID.",
 }
 _CHALLENGE = 'Basic realm="mail gateway", charset="UTF-8", Bearer realm="mail gateway"'
 
@@ -76,11 +88,11 @@ def of_error(error: errors.GatewayError) -> web.Response:
 
 
 def of_http_error(error: web.HTTPException) -> web.Response:
-    """Return the problem document of an error that aiohttp found: no such route, wrong verb, body too large."""
-    status = HTTPStatus(error.status)
+    """Return the problem document of an error that aiohttp found: no such route, wrong verb."""
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
-    details = {
-        HTTPStatus.NOT_FOUND: "There is nothing at this address.",
-        HTTPStatus.METHOD_NOT_ALLOWED: "This address does not take that verb; see Allow.",
-    }
-    return problem(status, details.get(status, error.reason), headers=headers)
+    return of_status(HTTPStatus(error.status), headers)
+
+
+def of_status(status: HTTPStatus, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Return the problem document where the status says all there is to say."""
+    return problem(status, _DETAILS.get(status, status.phrase), headers=headers)

@@ -1,10 +1,12 @@
-"""The process: where it listens, and which signals end it."""
+"""The process: where it listens, which signals end it, and who may look into it."""
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable
@@ -17,12 +19,23 @@ from gateway.errors import StartError
 Started = TypeVar("Started")
 
 _LAST_RESORT_S = 9
+_PR_SET_DUMPABLE = 4  # <linux/prctl.h>
+_FILES = 65_536
 
 _ADVICE = {
     errno.EADDRINUSE: "Stop what uses it, or set server.port (GATEWAY_SERVER__PORT) to another.",
     errno.EACCES: "This user may not take that port: set server.port (GATEWAY_SERVER__PORT) to one above 1023.",
 }
 _OTHER_ADVICE = "Set server.host (GATEWAY_SERVER__HOST) to an address of this machine."
+
+
+def keep_memory_private() -> None:
+    """Let no core dump and no other process of this user have this process's memory: keys and passwords are in it.
+
+    prctl(2) with PR_SET_DUMPABLE; unlike a limit on the size of a core, it holds for handlers such as
+    systemd-coredump too. Root still may look.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, ctypes.c_ulong(0))
 
 
 async def until_signal(
@@ -62,6 +75,17 @@ def _stop_event() -> asyncio.Event:
     for number in numbers:
         loop.add_signal_handler(number, stop)
     return event
+
+
+def open_files() -> int:
+    """Return how many files and connections the process may have open, after asking for as many as are of use."""
+    soft, hard = (
+        _FILES if limit == resource.RLIM_INFINITY else limit for limit in resource.getrlimit(resource.RLIMIT_NOFILE)
+    )
+    wanted = max(soft, min(hard, _FILES))
+    if wanted > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 def bind(settings: ServerSection) -> socket.socket:

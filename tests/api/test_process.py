@@ -1,0 +1,23 @@
+"""The process: who may look into it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+_PR_GET_DUMPABLE = 3
+_ASK = f"""
+import ctypes
+from api.process import keep_memory_private
+def dumpable(): return ctypes.CDLL(None).prctl({_PR_GET_DUMPABLE})
+before = dumpable()
+keep_memory_private()
+print(before, dumpable())
+"""
+
+
+def test_memory_is_private() -> None:
+    """A process that has asked for it leaves no core dump, and no other process of its user may read its memory."""
+    command = [sys.executable, "-c", _ASK]
+    asked = subprocess.run(command, capture_output=True, check=True, text=True)  # noqa: S603 - our own text
+    assert asked.stdout.split() == ["1", "0"]
