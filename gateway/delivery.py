@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from gateway.errors import GatewayError, RemoteError
+from gateway.errors import GatewayError, RemoteError, Unanswered
 
 _FOUND = "The attempt was cut off; the Sent folder shows that the message had been accepted."
 
@@ -155,7 +155,8 @@ def after_error(delivery: Delivery, error: GatewayError, patience: Patience, *, 
         replace(r, state=state, smtp_code=code, smtp_reply=reply) if r.state is RecipientState.QUEUED else r
         for r in delivery.recipients
     )
-    return _settled(replace(delivery, recipients=recipients), patience, files_copy=files_copy, because=str(error))
+    after = replace(delivery, recipients=recipients, in_doubt=isinstance(error, Unanswered))
+    return _settled(after, patience, files_copy=files_copy, because=str(error))
 
 
 def _settled(delivery: Delivery, patience: Patience, *, files_copy: bool, because: str | None = None) -> Delivery:

@@ -18,7 +18,7 @@ from contextlib import suppress
 
 from gateway.address import ascii_mailbox
 from gateway.delivery import RecipientState, Reply
-from gateway.errors import Refused, RemoteError
+from gateway.errors import Refused, RemoteError, Unanswered, Unreachable
 from gateway.ports import Envelope
 from protocols.replies import recipient_verdict, refusal, verdict
 from protocols.session import Answer, Session
@@ -40,9 +40,18 @@ class Transaction:
         self._long_timeout = long_timeout
         self._mail = _mail(session, envelope, data)
         self.begun = False
+        self._unanswered = False
 
     async def run(self) -> dict[str, Reply]:
         """Return the server's answer for every recipient. Raises RemoteError."""
+        try:
+            return await self._run()
+        except Unreachable as error:
+            if self._unanswered:
+                raise Unanswered(str(error), reply=error.reply) from error
+            raise
+
+    async def _run(self) -> dict[str, Reply]:
         session = self._session
         async with session.explained():
             resets = [b"RSET"] if session.must_reset else []
@@ -84,9 +93,12 @@ class Transaction:
                 raise refusal(_NO_REPLY, f"{code} {text}", endpoint)  # nothing was sent, so nothing is accepted
             return verdict(code, text, endpoint)
         self._session.write_data(_transparent(self._data))
+        self._unanswered = True
         code, text = await self._session.reply(self._long_timeout)
         self._session.must_reset = False
-        return verdict(code, text, endpoint)
+        answer = verdict(code, text, endpoint)
+        self._unanswered = False
+        return answer
 
 
 class _Commands:

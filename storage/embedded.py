@@ -8,6 +8,9 @@ Under the data directory stand ``gateway.lock`` and ``mongodb/`` (mode 0700: dat
 3. On the first start it becomes a replica set of one, because transactions need a replica set.
 4. ``start`` returns when mongod takes writes. From then on it is started again whenever it dies.
 5. ``stop`` ends it cleanly and lets go of the lock.
+
+A mongod whose disk is full aborts, and so it does at every start until there is room again. ``has_room`` tells
+before that, so that nothing more is stored while reading and deleting go on.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -33,6 +36,7 @@ from urllib.parse import quote
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import PyMongoError
 
+from gateway.config import ENVIRONMENT_PREFIX
 from gateway.errors import StartError
 
 START_SECONDS = 60.0
@@ -42,6 +46,8 @@ POLL_SECONDS = 0.01
 # When a mongod that lived this long dies, its earlier deaths no longer count.
 STEADY_SECONDS = 60.0
 LOG_BYTES = 10 * 2**20
+# Free on its file system. mongod aborts when it finds too little for another file of its journal, 100 MB.
+ROOM_BYTES = 256 * 2**20
 LOG_WORDS = re.compile(r'"(?:msg|message|error|errmsg|error_str)":"((?:[^"\\]|\\.)*)"')
 # sun_path has 108 bytes, the last of them NUL: unix(7).
 SOCKET_PATH_BYTES = 107
@@ -92,13 +98,21 @@ class EmbeddedMongod:
         """True while the mongod process lives."""
         return self._process is not None and self._process.poll() is None
 
+    def has_room(self) -> bool:
+        """Tell whether its file system has room enough for it to live, and for what has to be recorded."""
+        try:
+            file_system = os.statvfs(self._directory)
+        except OSError:
+            return True  # what is wrong there, mongod itself will say
+        return file_system.f_bavail * file_system.f_frsize >= ROOM_BYTES
+
     async def start(self) -> None:
         """Return when mongod takes writes. After an error or a cancellation nothing is left running.
 
         Raises :class:`StartError` when there is no usable binary or directory, when another gateway has the
         directory, and when mongod ends or is not ready within a minute.
         """
-        self._command = self._command_line(_find_binary(self._binary))
+        self._command = self._command_line(find_binary(self._binary))
         self._make_directories()
         lock = await _take_lock(self._data_dir)
         try:
@@ -171,12 +185,13 @@ class EmbeddedMongod:
                 self._process = subprocess.Popen(  # noqa: S603 - no shell, and the operator's own binary
                     self._command,
                     cwd=self._directory,
+                    env=_without_secrets(os.environ),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     pass_fds=(lock,),
                     start_new_session=True,  # Ctrl-C is for the gateway, which stops mongod in its turn
-                    preexec_fn=_dying_with_parent(),  # noqa: PLW1509 - two system calls, bound before the fork
+                    preexec_fn=dying_with_parent(),  # noqa: PLW1509 - two system calls, bound before the fork
                 )
             except OSError as error:
                 raise StartError(
@@ -220,7 +235,8 @@ class EmbeddedMongod:
             status = await _end_of(self._process)
             failures = 1 if time.monotonic() - since > STEADY_SECONDS else failures + 1
             delay = restart_delay(failures)
-            logger.error("mongod ended with status %d, starting it again in %.1f s", status, delay)
+            cause = "" if self.has_room() else ", and its disk is full"
+            logger.error("mongod ended with status %d%s, starting it again in %.1f s", status, cause, delay)
             await asyncio.sleep(delay)
             try:
                 self._spawn(lock)
@@ -238,8 +254,11 @@ def restart_delay(failures: int) -> float:
     return min(10.0, 0.1 * 2.0 ** min(failures - 1, 10))
 
 
-def _find_binary(configured: Path | None) -> str:
-    """The mongod to run: the configured one, else that on PATH, else that of the extra ``embedded``."""
+def find_binary(configured: Path | None = None) -> str:
+    """The mongod to run: the configured one, else that on PATH, else that of the extra ``embedded``.
+
+    Raises StartError.
+    """
     if configured is not None:
         if not configured.is_file():
             raise StartError(f"there is no mongod at {configured}: correct storage.mongod, or remove it")
@@ -348,7 +367,12 @@ def _start_time(pid: int | str) -> str | None:
     return None if fields[0] in "ZX" else fields[19]
 
 
-def _dying_with_parent() -> Callable[[], None]:
+def _without_secrets(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment less the gateway's configuration: passwords may be in it, and mongod needs none of it."""
+    return {name: value for name, value in environment.items() if not name.startswith(ENVIRONMENT_PREFIX)}
+
+
+def dying_with_parent() -> Callable[[], None]:
     """What the child does between fork and exec: ask for SIGTERM when the gateway dies, of whatever cause."""
     prctl = ctypes.CDLL(None).prctl
     parent = os.getpid()

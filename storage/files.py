@@ -36,12 +36,14 @@ class MongoFiles:
 
     def __init__(self, mongo: Mongo, bucket: str) -> None:
         self.operation_s = mongo.operation_s
+        self._check_room = mongo.check_room
         self._files = mongo.collection(f"{bucket}.files")
         self._chunks = mongo.collection(f"{bucket}.chunks")
 
     async def put(self, path: Sequence[str], pieces: AsyncIterable[bytes]) -> int:
         """Store a file; return its size. Whatever ends it early, what was written is removed."""
-        key, size, number = _key(path), 0, 0
+        self._check_room()
+        key, size, number = key_of(path), 0, 0
         try:
             async for chunk in in_chunks(pieces):
                 await self._add({"files_id": key, "n": number, "data": chunk})
@@ -55,8 +57,8 @@ class MongoFiles:
 
     async def read(self, path: Sequence[str]) -> Content:
         """Return a file. Raises NotFound."""
-        size = await self._size(_key(path))
-        return Content(size, self._pieces(_key(path), size), tag=path[-1])
+        size = await self._size(key_of(path))
+        return Content(size, self._pieces(key_of(path), size), tag=path[-1])
 
     @translating
     async def delete(self, path: Sequence[str]) -> None:
@@ -105,10 +107,11 @@ async def in_chunks(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         yield bytes(buffer)
 
 
-def _key(path: Sequence[str]) -> str:
+def key_of(path: Sequence[str]) -> str:
+    """Return the path as one string; what lies below it begins with that."""
     return "".join(f"{part}/" for part in path)
 
 
 def _below(path: Sequence[str]) -> Mapping[str, Any]:
     """Return a query for all keys that begin with the path; "0" is the character behind "/"."""
-    return {"$gte": _key(path), "$lt": f"{'/'.join(path)}0"}
+    return {"$gte": key_of(path), "$lt": f"{'/'.join(path)}0"}

@@ -1,7 +1,8 @@
 """RFC 5322 bytes of ordered messages, the sender's own copies.
 
 Most are small and stand in one document, as fast as can be. The large ones, of which a document could not hold some
-(16 MB), are files.
+(16 MB), are files; each has a document all the same, before its first chunk, so that what a crash cut off is found.
+``path`` says what the bytes belong to, as with files.
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 from pymongo import ASCENDING, IndexModel
 
 from gateway.ports import Content
-from storage.files import CHUNK_BYTES, MongoFiles, in_chunks, indexes
+from storage.files import CHUNK_BYTES, MongoFiles, in_chunks, indexes, key_of
 from storage.grouped import Grouped
 from storage.mongo import Document, Mongo, translating
 
 RAWS = "raws"
-INDEXES = {RAWS: [IndexModel([("user_id", ASCENDING)])], **indexes(RAWS)}
+INDEXES = {
+    RAWS: [IndexModel([("user_id", ASCENDING)]), IndexModel([("path", ASCENDING)])],
+    **indexes(RAWS),
+}
 
 _MEMORY_BYTES = 64 * 1024 * 1024  # and some times as much for the copies that Bcc, SMTP and IMAP make of them
 
@@ -28,18 +33,28 @@ class MongoRaws:
 
     def __init__(self, mongo: Mongo, memory: int = _MEMORY_BYTES) -> None:
         self.operation_s = mongo.operation_s
+        self._check_room = mongo.check_room
         self.files = MongoFiles(mongo, RAWS)
         self._raws = mongo.collection(RAWS)
         self._memory = _Memory(memory)
         self._document = Grouped(self._documents)
 
-    async def put(self, user_id: str, raw_msg_id: str, pieces: AsyncIterable[bytes]) -> None:
-        """Store the bytes under a fresh id."""
+    async def put(self, user_id: str, message_id: str, raw_msg_id: str, pieces: AsyncIterable[bytes]) -> None:
+        """Store the bytes of a message under a fresh id."""
+        self._check_room()
         chunks = in_chunks(pieces)
         first = await anext(chunks, b"")
-        if len(first) < CHUNK_BYTES:
-            await self._put_small(user_id, raw_msg_id, first)
-        else:
+        is_small = len(first) < CHUNK_BYTES
+        await self._add(
+            {
+                "_id": raw_msg_id,
+                "user_id": user_id,
+                "path": key_of((user_id, message_id, raw_msg_id)),
+                "at": datetime.now(UTC),
+                "raw": first if is_small else None,
+            }
+        )
+        if not is_small:
             await self.files.put((user_id, raw_msg_id), _after(first, chunks))
 
     async def read(self, user_id: str, raw_msg_id: str) -> Content:
@@ -63,16 +78,18 @@ class MongoRaws:
     @translating
     async def delete(self, user_id: str, raw_msg_id: str) -> None:
         """Remove the bytes, if they are there."""
-        await self._raws.delete_one({"_id": raw_msg_id, "user_id": user_id})
         await self.files.delete((user_id, raw_msg_id))
+        await self._raws.delete_one({"_id": raw_msg_id, "user_id": user_id})
 
     @translating
-    async def _put_small(self, user_id: str, raw_msg_id: str, raw: bytes) -> None:
-        await self._raws.insert_one({"_id": raw_msg_id, "user_id": user_id, "raw": raw})
+    async def _add(self, document: Document) -> None:
+        await self._raws.insert_one(document)
 
     async def _small(self, user_id: str, raw_msg_id: str) -> bytes | None:
         document = await self._document(raw_msg_id)
-        return bytes(document["raw"]) if document and document["user_id"] == user_id else None
+        if document and document["user_id"] == user_id and document["raw"] is not None:
+            return bytes(document["raw"])
+        return None
 
     @translating
     async def _documents(self, raw_msg_ids: Sequence[str]) -> Sequence[Document | None]:

@@ -39,7 +39,7 @@ class Process:
 
     def events(self) -> list[dict[str, object]]:
         """Return what it has logged, line by line."""
-        return [orjson.loads(line) for line in self.log.read_bytes().splitlines() if line.startswith(b"{")]
+        return events_in(self.log)
 
 
 @asynccontextmanager
@@ -82,11 +82,16 @@ class Site:
         """Its data directory."""
         return self.directory / "data"
 
+    @property
+    def log(self) -> Path:
+        """What its gateways have written, one after the other."""
+        return self.directory / "log"
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Process]:
         """Run the gateway until the end of the block; begin when it is ready."""
-        config, log = str(self.directory / "config.toml"), self.directory / "log"
-        async with mail_gateway("serve", "--config", config, log=log) as process:
+        config = str(self.directory / "config.toml")
+        async with mail_gateway("serve", "--config", config, log=self.log) as process:
             await self.wait_until_ready(process)
             yield process
 
@@ -101,7 +106,13 @@ class Site:
                 except aiohttp.ClientConnectionError:
                     pass
                 await asyncio.sleep(0.02)
-        raise AssertionError(self.directory.joinpath("log").read_text())
+        raise AssertionError(self.log.read_text())
+
+
+def events_in(log: Path) -> list[dict[str, object]]:
+    """Return what is logged there, line by line; a line that death has cut short is none."""
+    lines = log.read_bytes().splitlines()
+    return [orjson.loads(line) for line in lines if line.startswith(b"{") and line.endswith(b"}")]
 
 
 def free_port() -> int:

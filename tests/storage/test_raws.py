@@ -13,7 +13,7 @@ from storage.files import CHUNK_BYTES
 from storage.mongo import Mongo
 from storage.raws import INDEXES, MongoRaws
 
-USER = str(uuid4())
+USER, MESSAGE = str(uuid4()), str(uuid4())
 LARGE = 1_000_000
 # More than a document holds, in MongoDB.
 HUGE = 17 * 1024 * 1024
@@ -36,7 +36,7 @@ async def pieces_of(size: int) -> AsyncIterator[bytes]:
 async def put(store: MongoRaws, size: int) -> str:
     """Store so many bytes; return their id."""
     raw_msg_id = str(uuid4())
-    await store.put(USER, raw_msg_id, pieces_of(size))
+    await store.put(USER, MESSAGE, raw_msg_id, pieces_of(size))
     return raw_msg_id
 
 

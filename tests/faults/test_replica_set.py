@@ -1,0 +1,49 @@
+"""A replica set of three under load: what happens to its members is a matter of seconds, and nothing is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from storage.mongo import Mongo
+from tests.faults.load import Figures, Stage, assert_survived, spread
+from tests.faults.mongods import ReplicaSet, command
+
+_TIMES = 5
+_BACK_S = 15
+"""The promise for the death of a primary: from then to the first write that is acknowledged."""
+
+
+@pytest.mark.torture
+async def test_members_die(stage: Stage, figures: Figures, tmp_path: Path) -> None:
+    """The primary is killed, and steps down, and a secondary is killed, in turn: every promise is kept."""
+    killed, stepped_down, secondary_killed = [], [], []
+    async with ReplicaSet(tmp_path / "mongods", 3) as members:
+        site, chance = stage.site(f'uri = "{members.uri}"'), stage.chance
+        mongo = Mongo(members.uri, "mail_gateway")
+        async with stage.load(site) as load, site.running():
+            await load.begin()
+            async with load.going_on():
+                for _ in range(_TIMES):
+                    await load.work(chance.uniform(0.5, 3))
+                    primary = await members.primary()
+                    primary.kill()
+                    killed.append(await load.tally.acknowledged())
+                    primary.start()
+                    await members.complete()
+                    await load.work(chance.uniform(0.5, 3))
+                    await command(await members.primary(), "replSetStepDown", 30)
+                    stepped_down.append(await load.tally.acknowledged())
+                    await load.work(chance.uniform(0.5, 3))
+                    secondary = await members.secondary()
+                    secondary.kill()
+                    secondary_killed.append(await load.tally.acknowledged())
+                    secondary.start()
+                    await members.complete()
+            await assert_survived([site], load, mongo, figures, f"replica set of three, {3 * _TIMES} faults")
+        mongo.close()
+    figures("primary killed: seconds until a write was acknowledged", spread(killed))
+    figures("primary stepped down: seconds until a write was acknowledged", spread(stepped_down))
+    figures("secondary killed: seconds until a write was acknowledged", spread(secondary_killed))
+    assert max(killed) < _BACK_S
