@@ -95,8 +95,7 @@ def _versions() -> Observation:
 
 def smells(config: Config, path: Path | None) -> Iterator[Observation]:
     """Yield what is allowed in a configuration and seldom meant."""
-    if path and _is_open(path) and _has_secrets(config):
-        yield _warning("configuration", f"Others can read {path}, and it may hold passwords.", f"chmod 640 {path}")
+    yield from open_secrets(config, path)
     yield from _smells_of_server(config.server)
     yield from _smells_of_network(config.network)
     if config.relay.tls == TLSMode.NONE and not _is_here(config.relay.host):
@@ -113,18 +112,19 @@ def smells(config: Config, path: Path | None) -> Iterator[Observation]:
         )
 
 
-def _is_open(path: Path) -> bool:
-    return bool(stat.S_IMODE(path.stat().st_mode) & stat.S_IROTH)
-
-
-def _has_secrets(config: Config) -> bool:
-    """True when a secret is set that did not come from a file of its own."""
-    sections = (
+def open_secrets(config: Config, path: Path | None) -> Iterator[Observation]:
+    """Yield the files with passwords that everybody on this machine can read."""
+    secrets = (
         (config.storage.uri, config.storage.uri_file),
         (config.relay.password, config.relay.password_file),
         (config.dimail.password, config.dimail.password_file),
     )
-    return any(secret and not file for secret, file in sections)
+    files = [path] if path and any(secret and not file for secret, file in secrets) else []
+    for each in [*files, *(Path(file) for _, file in secrets if file)]:
+        if stat.S_IMODE(each.stat().st_mode) & stat.S_IROTH:
+            yield _warning(
+                "configuration", f"Others can read {each}, and it may hold passwords.", f"chmod 640 {each}"
+            )
 
 
 def _smells_of_server(server: ServerSection) -> Iterator[Observation]:

@@ -18,6 +18,7 @@ from email_validator import EmailNotValidError, ValidatedEmail, validate_email
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 _MAX_HOST = 253  # RFC 1035 §2.3.4, without the length bytes of the root
+_MAX_MAILBOX = 512  # characters; twice what RFC 5321 §4.5.3.1.3 allows: accents may be written by themselves
 _PORT = re.compile(r"[0-9]{1,5}")
 
 
@@ -85,6 +86,8 @@ def parse_host_port(text: str) -> tuple[str, int | None]:
 def _validate(text: str) -> ValidatedEmail:
     if any(character in text for character in "\r\n\0"):
         raise ValueError("holds a line break or a NUL character")
+    if len(text) > _MAX_MAILBOX:  # before Unicode is normalised, whose time grows with the square of it
+        raise ValueError("is too long for a mail address")
     try:
         return validate_email(
             text,

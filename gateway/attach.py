@@ -11,12 +11,14 @@ import re
 import unicodedata
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from uuid import uuid4
 
 from gateway import mime
 from gateway.errors import Conflict, Forbidden, NotFound, RequestError, TooLarge
 from gateway.message import Attachment, Message
 from gateway.ports import Content, Files, Messages
+from gateway.quota import Quota
 
 MAX_ATTACHMENTS = 100  # of one message
 
@@ -24,7 +26,9 @@ _FRAMING = 16_384  # octets of a request beside those of its file
 _NAME_LENGTH = 200
 _UNNAMED = "attachment"
 # Besides control characters: those that turn the direction of text around, and show exe.txt for txt.exe.
-_TURNS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# What Windows takes for a device in every directory, whatever stands behind the first dot.
+_DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9\u00b9\u00b2\u00b3])\s*(\.|\Z)", re.IGNORECASE)
 _UNSEEN = {"Cc", "Cs", "Zl", "Zp"}
 _UNKNOWN = "application/octet-stream"
 _MEDIA_TYPE = re.compile(r"([a-z0-9][a-z0-9!#$&^_.+-]{0,63})/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")  # RFC 6838 §4.2
@@ -49,16 +53,19 @@ class Attach:
 
     messages: Messages
     files: Files
+    quota: Quota
     max_bytes: int
 
     async def add(self, user_id: str, message_id: str, upload: Upload) -> str:
         """Put a file on a draft; return its temp_id.
 
-        Raises NotFound, Forbidden (no draft), TooLarge, Conflict (the draft keeps changing); what the pieces raise.
+        Raises NotFound, Forbidden (no draft), TooLarge, Conflict (the draft keeps changing), Full (all that is the
+        user's); what the pieces raise.
         """
         room = self._room(_draft(await self.messages.get(user_id, message_id)).attachments)
         if upload.length is not None and upload.length > room + _FRAMING:
             raise self._too_large()
+        await self.quota.check_room(user_id, upload.length or 0)  # nobody sends all of a file for nothing
         path = user_id, message_id, str(uuid4())
         size = await self.files.put(path, self._within(room, upload.pieces))
         attachment = Attachment(path[-1], file_name(upload.file_name), media_type(upload.content_type), size)
@@ -99,8 +106,8 @@ class Attach:
         """Edit the attachments of a draft; whoever comes first of many makes the others try again."""
         for _ in range(MAX_ATTACHMENTS):
             message = await self.messages.get(user_id, message_id)
-            attachments = edit(message.attachments)
-            if await self.messages.save(replace(_draft(message), attachments=attachments)):
+            after = replace(_draft(message), attachments=edit(message.attachments))
+            if await self.quota.keep(user_id, after.size - message.size, partial(self.messages.save, after)):
                 return
         raise Conflict("The draft is being changed. Try again when that is done.")
 
@@ -132,11 +139,12 @@ class Attach:
 def file_name(text: str) -> str:
     """Return the name of a file as it can be shown and stored: without its directory and what nobody sees.
 
-    A long one loses its beginning, not what tells its kind.
+    A long one loses its beginning, not what tells its kind; one of a device gets another beginning.
     """
     name = re.split(r"[/\\]", text.rstrip("/\\"))[-1]
     seen = "".join(" " if unicodedata.category(each) in _UNSEEN else each for each in _TURNS.sub("", name))
-    return re.sub(r"^[\s.]+|[\s.]+$", "", seen[-_NAME_LENGTH:]) or _UNNAMED
+    bare = re.sub(r"^[\s.]+|[\s.]+$", "", seen[-_NAME_LENGTH:]) or _UNNAMED
+    return f"_{bare[1 - _NAME_LENGTH :]}" if _DEVICE.match(bare) else bare
 
 
 def media_type(text: str) -> str:

@@ -144,7 +144,9 @@ def parse_context(text: str) -> str:
     try:
         return parse_domain(text)
     except ValueError:
-        name = unicodedata.normalize("NFC", " ".join(text.lower().split()))
+        name = " ".join(text.lower().split())
+        if len(name) <= 4 * MAX_NAME:  # else it is refused: the time of the normalisation grows with its square
+            name = unicodedata.normalize("NFC", name)
     if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
         raise ValueError(f"is no name of a context: 1 to {MAX_NAME} characters that can be printed")
     return name

@@ -150,9 +150,12 @@ def quoted_string(text: str) -> str:
 
 
 def in_ascii(name: str) -> str:
-    """Return a file name as those read it who know ASCII only: é becomes e, and what has no such letter _."""
+    """Return a file name as those read it who know ASCII only: é becomes e, and what has no such letter _.
+
+    So does what would become a slash: the name of a file is not to end up as a path.
+    """
     bare = "".join(each for each in unicodedata.normalize("NFKD", name) if not unicodedata.combining(each))
-    return re.sub(r"[^ -~]", "_", bare)
+    return re.sub(r"[^ -~]|[/\\]", "_", bare)
 
 
 async def _base64(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:

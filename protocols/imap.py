@@ -28,7 +28,7 @@ from protocols.replies import printable, sign_in_advice
 # Response codes that speak of the server's trouble, not of the command or the password (RFC 5530 §3).
 _TEMPORARY = ("UNAVAILABLE", "INUSE", "SERVERBUG", "LIMIT")
 _NUMBERS = re.compile(rb" *[0-9]+( [0-9]+)* *")  # RFC 3501 §7.2.5
-_CODE = re.compile(r"\[([A-Z0-9-]+)[^\]]*\]", re.IGNORECASE)
+_CODE = re.compile(r"\[([A-Z0-9-]++)[^\]]*+\]", re.IGNORECASE)
 
 
 class ImapAdapter:

@@ -101,6 +101,12 @@ def test_line_breaks_are_refused(character: str, place: str) -> None:
         parse_mailbox(place.format(character))
 
 
+def test_long_text_is_refused() -> None:
+    """What is far too long is refused before it is read: to put a million accents in order takes minutes."""
+    with pytest.raises(ValueError, match="too long"):
+        parse_mailbox("a" + "\u0301\u0316" * 500_000 + "@example.org")
+
+
 def test_domain_is_shown_in_unicode() -> None:
     """A domain in A-labels is read in Unicode; the local part stays as written."""
     assert parse_mailbox("Me@xn--mnchen-3ya.example") == "Me@münchen.example"

@@ -23,6 +23,13 @@ from gateway.attach import file_name, media_type
         ("a\r\nX: y.txt", "a  X: y.txt"),
         ("a\0.txt", "a .txt"),
         ("\u202etxt.exe", "txt.exe"),
+        ("a\u200f\u061ctxt.exe", "atxt.exe"),
+        ("CON", "_CON"),
+        ("nul .tar.gz", "_nul .tar.gz"),
+        ("COM\u00b9.txt", "_COM\u00b9.txt"),
+        ("con" + "x" * 300 + ".txt", "x" * 196 + ".txt"),
+        ("con." + "x" * 196, "_on." + "x" * 196),
+        ("concert.txt", "concert.txt"),
         ("  .hidden. ", "hidden"),
         ("x" * 300 + ".txt", "x" * 196 + ".txt"),
         ("..", "attachment"),
@@ -31,7 +38,7 @@ from gateway.attach import file_name, media_type
     ],
 )
 def test_file_name(text: str, expected: str) -> None:
-    """A name has no directory, nothing unseen, and an end where it is too long."""
+    """A name has no directory, nothing unseen, an end where it is too long, and is no device of Windows."""
     assert file_name(text) == expected
 
 

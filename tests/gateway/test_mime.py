@@ -439,6 +439,11 @@ def test_name_in_ascii(name: str) -> None:
     assert not name.isascii() or in_ascii(name) == name
 
 
+def test_slashes_in_ascii() -> None:
+    """What only looks like a slash does not become one: the name would be a path."""
+    assert in_ascii("..\uff0f..\uff3cboot.ini\uff02") == '.._.._boot.ini"'
+
+
 async def test_who_reads_no_rfc_2231() -> None:
     """For those there is the name in ASCII in Content-Type."""
     (part,) = list(read(await streamed(MESSAGE, [("Résumé 履歴.pdf", "application/pdf", [])])).iter_attachments())

@@ -102,18 +102,33 @@ async def test_redirects_that_break_the_rules(location: str, site: Website, http
     "host",
     [
         "127.0.0.2", "2130706434", "127.2", "0x7f.2", "0x7f000002", "0177.0.0.2", "[::1]", "[::ffff:127.0.0.2]",
-        "[64:ff9b::7f00:2]", "inside.example",
+        "[64:ff9b::7f00:2]", "[::ffff:7f00:2]", "[2002:7f00:2::]", "0", "[::]", "169.254.169.254", "127.0.0.2.",
+        "[fd00:ec2::254]", "\uff11\uff12\uff17.0.0.2", "127\u30020\u30020\u30022", "localhost.", "inside.example",
+        "alias.example",
     ],
 )  # fmt: skip
 async def test_redirects_into_a_private_network(host: str, site: Website, names: NameServer, reach: Reach) -> None:
     """A redirect to an address that is not allowed is not followed, in whatever spelling, nor by name."""
     names.has("inside.example", "A", "127.0.0.2")
     names.has("inside.example", "AAAA", "::1")
+    names.has("alias.example", "CNAME", "inside.example.")
     site.pages["/start"] = redirect(f"https://{host}:{{port}}/end")
     network = reach(nameservers=(names.address,), allow=("127.0.0.1/32",))
     with pytest.raises(RemoteError) as caught:
         await Https(network, site.port).get(HOST, "/start")
     assert not isinstance(caught.value.__cause__, OSError)  # no connection was tried
+    assert site.requests == [f"{HOST}/start"]
+
+
+async def test_rebinding(site: Website, names: NameServer, reach: Reach) -> None:
+    """A name that turns private between two requests is not followed there, though it was public for the first."""
+    names.has("turning.example", "A", Website.host)
+    names.has("turning.example", "A", "127.0.0.2")
+    site.pages["/start"] = redirect("https://turning.example:{port}/end")
+    network = reach(nameservers=(names.address,), allow=("127.0.0.1/32",))
+    assert (await network.resolve("turning.example", site.port))[0][4][0] == Website.host
+    with pytest.raises(HostRefused):
+        await Https(network, site.port).get(HOST, "/start")
     assert site.requests == [f"{HOST}/start"]
 
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.address import parse_host_port
 from gateway.config import NetworkSection
 from gateway.errors import HostRefused, StartError, Unreachable, Untrusted
 from gateway.identity import Endpoint, TLSMode
@@ -56,6 +57,11 @@ PRIVATE = {
     "IPv4-mapped loopback": "::ffff:127.0.0.1",
     "IPv4-mapped private": "::ffff:10.0.0.1",
     "IPv4-compatible": "::127.0.0.1",
+    "IPv4-translated": "::ffff:0:127.0.0.1",
+    "IPv4-mapped metadata": "::ffff:169.254.169.254",
+    "IPv4-mapped with a zone": "::ffff:127.0.0.1%1",
+    "6to4 of metadata": "2002:a9fe:a9fe::",
+    "ISATAP": "fe80::5efe:127.0.0.1",
     "6to4 of loopback": "2002:7f00:1::1",
     "6to4 of a private host": "2002:c0a8:101::1",
     "NAT64 of loopback": "64:ff9b::7f00:1",
@@ -89,6 +95,32 @@ async def test_other_spellings_of_loopback_are_refused(host: str) -> None:
     with pytest.raises(HostRefused):
         async with STRICT.connect(at(25, TLSMode.STARTTLS, host=host)):
             pass
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1.", "127.1.", "0x7f.1.", "0.0.0.0.", "localhost.", "LocalHost", "127.0.0.01", "00000000", "0x0",
+        "\uff11\uff12\uff17.\uff10.\uff10.\uff11", "127\u30020\u30020\u30021", "\u2460\u2461\u2466.0.0.\u2460",
+        "127.0.0.1%lo", "::1%lo", "[::1]", "[127.0.0.1]", "127.0.0.1:25", "127.0.0.1/", " 127.0.0.1", "127.0.0.1\n",
+        "127.0.0.1#@8.8.8.8", "me@127.0.0.1", "8.8.8.8@127.0.0.1", "127.0.0.1\0.example.org", "%31%32%37.0.0.1",
+    ],
+)  # fmt: skip
+async def test_spellings_that_confuse(host: str, names: NameServer) -> None:
+    """No spelling leads to loopback: with a final dot, in other digits and dots, with what an address has not."""
+    strict = Network(NetworkSection(ports=(25,), nameservers=(names.address,)))
+    with pytest.raises((HostRefused, Unreachable)) as caught:
+        async with strict.connect(at(25, TLSMode.STARTTLS, host=host)):
+            pass
+    assert not isinstance(caught.value.__cause__, ConnectionError)  # none was tried
+
+
+@pytest.mark.parametrize(
+    ("lookalike", "name"), [("l\u043ecalhost", "xn--lcalhost-nbh"), ("gm\u0430il.com", "xn--gmil-63d.com")]
+)
+def test_lookalikes(lookalike: str, name: str) -> None:
+    """A name in letters that look like others is another name, and is kept and shown as it goes to the DNS."""
+    assert parse_host_port(lookalike)[0] == name
 
 
 @pytest.mark.parametrize("address", PUBLIC.values(), ids=PUBLIC)
@@ -164,14 +196,17 @@ async def test_public_and_private_addresses(names: NameServer) -> None:
         {"AAAA": ["2002:7f00:1::1"]},
         {"CNAME": ["inside.elsewhere.example."]},
         {"CNAME": ["localhost."]},
+        {"CNAME": ["first.elsewhere.example."]},
     ],
     ids=str,
 )
 @pytest.mark.parametrize("host", ["mail.elsewhere.example", "mail.elsewhere.example."])
 async def test_names_of_private_hosts(host: str, records: dict[str, list[str]], names: NameServer) -> None:
-    """A name whose addresses are private is refused, also when it is an alias, or has a final dot."""
+    """A name whose addresses are private is refused, also when it is an alias, of an alias, or has a final dot."""
     names.has("inside.elsewhere.example", "A", "10.0.0.1")
     names.has("localhost", "A", "127.0.0.1")
+    names.has("first.elsewhere.example", "CNAME", "second.other.example.")
+    names.has("second.other.example", "CNAME", "inside.elsewhere.example.")
     for kind, values in records.items():
         names.has(HOST, kind, *values)
     strict = Network(NetworkSection(ports=(25,), nameservers=(names.address,)))
