@@ -42,9 +42,10 @@ tests: $(VENV)/.development
 torture: $(VENV)/.development
 	$(BIN)/pytest -m torture -s
 
-## bench: how fast one gateway sends, in at most five minutes
+## bench: what the gateway exists for, beside what it could cost, in about an hour; writes docs/performance.md
 bench: $(VENV)/.development
-	$(BIN)/python -m bench.send
+	tools/debian-packages bench
+	$(BIN)/python -m bench
 
 ## format: rewrite the sources in the project's format
 format: $(VENV)/.development

@@ -185,11 +185,15 @@ class Dovecot:
             else:
                 return
 
-    def _told(self) -> str:
+    @property
+    def log(self) -> str:
+        """What it has logged."""
         log = self._directory / "log"
+        return log.read_text(errors="replace") if log.exists() else ""
+
+    def _told(self) -> str:
         self._process.terminate()
-        stderr = self._process.communicate()[1].decode(errors="replace")
-        return stderr + (log.read_text(errors="replace") if log.exists() else "")
+        return self._process.communicate()[1].decode(errors="replace") + self.log
 
 
 def _me() -> dict[str, str]:

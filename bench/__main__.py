@@ -1,0 +1,75 @@
+"""Measures what the gateway exists for, each figure beside its floor, and writes the table of docs/performance.md.
+
+``python -m bench`` measures all of it, ``python -m bench requests start`` parts, which are shown and not written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+import uvloop
+
+from bench import checking, many, requests, sending, sharing, start
+from bench.figures import Figure, as_markdown, show
+from storage.embedded import EmbeddedMongod
+
+PARTS: Mapping[str, Callable[[str, Path, int], Awaitable[Sequence[Figure]]]] = {
+    "start": start.measure,
+    "requests": requests.measure,
+    "sending": sending.measure,
+    "checking": checking.measure,
+    "sharing": sharing.measure,
+    "many": many.measure,
+}
+_DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
+_BEGIN, _END = "<!-- measured by make bench -->\n", "<!-- end -->\n"
+_ALL_S = 2 * 3600.0
+
+
+async def measured(parts: Sequence[str], rounds: int) -> Sequence[Figure]:
+    """Measure the parts one after the other, each with a database server of its own."""
+    figures: list[Figure] = []
+    for part in parts:
+        with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+            async with EmbeddedMongod(Path(directory, "database")) as mongod:
+                found = await PARTS[part](mongod.uri, Path(directory), rounds)
+        show(found)
+        figures += found
+    return figures
+
+
+def write(figures: Sequence[Figure], rounds: int) -> None:
+    """Put the table, with the machine, in its place in docs/performance.md."""
+    before, _, rest = _DOCUMENT.read_text().partition(_BEGIN)
+    after = rest.partition(_END)[2]
+    machine = f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    said = f"\nMedians of {rounds} rounds, in brackets the least and the greatest. {machine}.\n\n"
+    _DOCUMENT.write_text(f"{before}{_BEGIN}{said}{as_markdown(figures)}\n{_END}{after}")
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
+
+
+def main() -> None:
+    """Run from the command line. Exit with 1 where a target is missed."""
+    parser = argparse.ArgumentParser(prog="bench", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="all, unless named")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    figures = uvloop.run(asyncio.wait_for(measured(options.parts or list(PARTS), options.rounds), _ALL_S))
+    if not options.parts:
+        write(figures, options.rounds)
+    if any(figure.is_met is False for figure in figures):
+        raise SystemExit("A target is missed.")
+
+
+if __name__ == "__main__":
+    main()
