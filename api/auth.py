@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from gateway.accounts import Accounts
@@ -35,7 +35,7 @@ def basic_credentials(value: str) -> tuple[str, str]:
     """Return user name and password of a Basic header (RFC 7617 §2). Raises NotAuthenticated."""
     try:
         decoded = base64.b64decode(value, validate=True).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:  # no base64, not even ASCII, or no UTF-8 in it
         raise NotAuthenticated(_MISSING) from error
     user_id, separator, token = decoded.partition(":")
     if not separator:
@@ -52,8 +52,8 @@ def source_of(peer: str, forwarded_for: Sequence[str], proxies: Sequence[IPNetwo
     """
     hops = [hop.strip() for hop in ",".join(forwarded_for).split(",")]
     source = peer
-    while hops and _is_one_of(source, proxies) and _address(hops[-1]):
-        source = hops.pop()
+    while hops and _is_one_of(source, proxies) and (address := _address(hops.pop())):
+        source = str(address)
     return source
 
 
@@ -62,9 +62,12 @@ def _is_one_of(text: str, proxies: Sequence[IPNetwork]) -> bool:
     return address is not None and any(address in network for network in proxies)
 
 
+@lru_cache(maxsize=1024)  # of few clients come many requests
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(text)
     except ValueError:
         return None
-    return getattr(address, "ipv4_mapped", None) or address
+    if isinstance(address, IPv6Address):  # a zone (RFC 4007 §11) may be any text, and means nothing elsewhere
+        return address.ipv4_mapped or IPv6Address(int(address))
+    return address

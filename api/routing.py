@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Any, Protocol, TypeVar
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from marshmallow import Schema, ValidationError
 
 from api.auth import IPNetwork, authenticate, source_of
@@ -117,14 +117,23 @@ def register(
         for path in operation.paths:
             resource = app.router.add_resource(pattern(path))
             endpoint = _endpoint(operation, accounts, proxies)
-            resource.add_route(operation.verb, endpoint)
-            if operation.verb == "GET":
-                resource.add_route("HEAD", endpoint)
+            for verb in ("GET", "HEAD") if operation.verb == "GET" else (operation.verb,):
+                resource.add_route(verb, endpoint, expect_handler=go_on)
 
 
 def pattern(path: str) -> str:
     """Return a path whose parameters take all but slashes; aiohttp's own take no braces, which local parts have."""
     return re.sub(r"{(\w+)}", r"{\1:[^/]+}", path)
+
+
+async def go_on(request: web.Request) -> None:
+    """Tell a client that waits for it to send the body (RFC 9110 §10.1.1).
+
+    Other expectations are nobody's, and ignored; aiohttp fails at those that are not UTF-8.
+    """
+    if request.headers["Expect"].lower() == "100-continue" and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # of the answer, which begins now
 
 
 def _endpoint(

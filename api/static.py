@@ -9,6 +9,8 @@ from importlib.resources.abc import Traversable
 
 from aiohttp import web
 
+from api.routing import go_on
+
 _CONTENT_TYPES = {
     ".html": "text/html",
     ".css": "text/css",
@@ -27,7 +29,11 @@ _POLICY = (
 def routes(package: str, page: str, below: str) -> list[web.RouteDef]:
     """Return a route for every file of a package: its HTML is at ``page``, all others are ``below`` a path."""
     return [
-        web.get(page if path.endswith(".html") else f"{below}/{path}", _served(file, content_type))
+        web.get(
+            page if path.endswith(".html") else f"{below}/{path}",
+            _served(file, content_type),
+            expect_handler=go_on,
+        )
         for path, file, content_type in _files(resources.files(package))
     ]
 

@@ -17,7 +17,7 @@ from aiohttp import web
 from marshmallow import EXCLUDE, Schema
 
 from api.auth import IPNetwork, basic_credentials, source_of
-from api.routing import Answer, pattern, read_json, validated
+from api.routing import Answer, go_on, pattern, read_json, validated
 from gateway.api_client import ApiClient
 from gateway.dimail import FIRST_COMER, Dimail
 from gateway.errors import Forbidden, NotAuthenticated
@@ -94,9 +94,8 @@ class DimailFace:
         for operation in self._operations:
             endpoint = self._endpoint(operation, proxies)
             for slash in ("", "/"):
-                app.router.add_resource(pattern(f"/dimail{operation.path}{slash}")).add_route(
-                    operation.verb, endpoint
-                )
+                resource = app.router.add_resource(pattern(f"/dimail{operation.path}{slash}"))
+                resource.add_route(operation.verb, endpoint, expect_handler=go_on)
 
     def _endpoint(
         self, operation: DimailOperation, proxies: Sequence[IPNetwork]

@@ -356,6 +356,40 @@ async def test_a_cut_without_a_mailbox(user: Client, provider: Provider, mongo: 
     assert (len(provider.received), await possible_duplicates(user)) == (1, 1)
 
 
+@pytest.mark.parametrize("fault", [[close], [reset], [send(GARBAGE), close]], ids=["close", "reset", "garbage"])
+async def test_a_connection_lost_at_the_end(
+    user: Client, server: Scripted, dialogue: list[Step], mongo: Mongo, *, fault: list[Step]
+) -> None:
+    """A server that had the whole message and did not answer may have taken it: sending it again is counted."""
+    dialogue.extend(session("final dot", *fault))
+    _, message = await sent(user, await added(user, server.port))
+    assert await possible_duplicates(user) == 0
+    dialogue[:] = altered(SENT)[0]
+    await make_due(mongo)
+    assert (await ended(user, message["message_id"]))["state"] == "sent"
+    assert await possible_duplicates(user) == 1
+
+
+@pytest.mark.parametrize("stage", ["MAIL", "DATA"])
+async def test_a_connection_lost_before_the_end(
+    user: Client, server: Scripted, dialogue: list[Step], mongo: Mongo, *, stage: str
+) -> None:
+    """A server that never had the whole message cannot have taken it: nothing is counted."""
+    dialogue.extend(session(stage, close))
+    _, message = await sent(user, await added(user, server.port))
+    dialogue[:] = altered(SENT)[0]
+    await make_due(mongo)
+    assert (await ended(user, message["message_id"]))["state"] == "sent"
+    assert await possible_duplicates(user) == 0
+
+
+async def make_due(mongo: Mongo) -> None:
+    """Let what waits for its next attempt be tried now."""
+    await mongo.collection("messages").update_many(
+        {"delivery.state": "queued"}, {"$currentDate": {"delivery.due_at": True}}
+    )
+
+
 # -- the copy in Sent --------------------------------------------------------------------------------------------
 
 FILING = [*GREETING, *LOGIN, *listed(r'(\Sent) "/" Sent'), *looked("Sent")]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from api.demo.provider import Provider
+from storage import embedded
 from storage.mongo import Mongo
-from tests.client import Client
+from tests.api.test_attachments import upload
+from tests.client import Client, draft
 
 
 async def test_healthz(api: Client) -> None:
@@ -17,6 +21,29 @@ async def test_healthz(api: Client) -> None:
 async def test_readyz(api: Client) -> None:
     """A gateway whose database answers and whose workers are alive is ready."""
     assert (await api.get("/readyz")).json == {"status": "ready", "warnings": []}
+
+
+@pytest.mark.configured(storage={"uri": ""})
+async def test_a_disk_that_is_nearly_full(user: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the embedded database has little room, nothing new is stored, and all else goes on; readyz warns."""
+    identity_id = (await user.local_identity())["identity_id"]
+    message_id = await user.draft(identity_id)
+    with monkeypatch.context() as full:
+        full.setattr(embedded, "ROOM_BYTES", 2**62)
+        attachment = await upload(user, message_id, b"bytes")
+        for reply in (
+            await user.post("/api/v1/messages", draft(identity_id)),
+            await user.send(message_id),
+            attachment,
+        ):
+            assert (reply.status, reply.headers["Retry-After"]) == (503, "60")
+            assert "nearly full" in reply.json["detail"]
+        assert "nearly full" in (await user.get("/readyz")).json["warnings"][0]
+        path = f"/api/v1/messages/{message_id}"
+        assert (await user.call("PATCH", path, {"subject": "Short"})).status == 204
+        assert (await user.get(path)).json["subject"] == "Short"
+        assert (await user.call("DELETE", path)).status == 204
+    assert await user.draft(identity_id)
 
 
 async def test_metrics(user: Client, provider: Provider) -> None:

@@ -35,8 +35,11 @@ def test_parameters(header: str, expected: dict[str, str]) -> None:
 
 @given(st.text())
 def test_any_header(header: str) -> None:
-    """Whatever stands there, reading it does not fail."""
-    parameters(f"form-data; {header}")
+    """Whatever stands there, parameters have names in lower case, and values that came from there."""
+    for name, value in parameters(f"form-data; {header}").items():
+        assert name == name.lower()
+        assert not set(name) & set('=;" ')
+        assert name.endswith("*") or value.replace("\\", "") in header.replace("\\", "")
 
 
 @given(st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"])))

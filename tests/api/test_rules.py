@@ -30,7 +30,19 @@ async def test_without_credentials(api: Client, path: str) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    ["Basic", "Basic !!", "Basic bm9jb2xvbg==", "Basic /w==", "Bearer", "Bearer x", "Digest a", "nonsense"],
+    [
+        "Basic",
+        "Basic !!",
+        "Basic bm9jb2xvbg==",
+        "Basic /w==",
+        "Basic é",
+        "Basic \udcff",
+        "Bearer",
+        "Bearer x",
+        "Bearer é",
+        "Digest a",
+        "nonsense",
+    ],
 )
 async def test_bad_credentials(api: Client, header: str) -> None:
     """Malformed and wrong credentials are 401, whatever is wrong with them."""

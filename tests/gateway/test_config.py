@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -257,6 +258,38 @@ def test_any_document_is_read_or_refused(data: st.DataObject) -> None:
     except ConfigurationError:
         return
     assert isinstance(config, Config)
+
+
+@given(st.binary() | st.text().map(str.encode))
+def test_any_file_is_read_or_refused(content: bytes) -> None:
+    """Whatever octets the file has, the outcome is a configuration or a mistake that names the file."""
+    with TemporaryDirectory() as directory:
+        path = Path(directory, "config.toml")
+        path.write_bytes(b'accounts.local_domain = "example.org"\n' + content)
+        try:
+            config = load(path, {})
+        except ConfigurationError as error:
+            told = str(error)
+        else:
+            assert config.accounts.local_domain == "example.org"
+            return
+    assert str(path) in told
+
+
+@given(st.data(), st.text(st.characters(exclude_characters="\0")))
+def test_any_variable_is_read_or_refused(data: st.DataObject, text: str) -> None:
+    """Whatever an environment variable says, the outcome is a value of its type or a mistake that names the key."""
+    known = {section: vars(table) for section, table in vars(build(MINIMAL)).items()}
+    section = data.draw(st.sampled_from(sorted(known)))
+    key = data.draw(st.sampled_from(sorted(known[section])))
+    try:
+        config = load(None, {**LOCAL_DOMAIN, f"GATEWAY_{section}__{key}".upper(): text})
+    except ConfigurationError as error:
+        told = str(error)
+    else:
+        assert isinstance(getattr(getattr(config, section), key), type(known[section][key]))
+        return
+    assert f"{section}.{key}" in told
 
 
 # -- the file ----------------------------------------------------------------------------------------------------

@@ -54,6 +54,36 @@ def test_twice_is_once(target: Any, patch: Any) -> None:
 
 
 @given(OBJECTS, OBJECTS)
+def test_what_is_not_named_stays(target: dict[str, Any], patch: dict[str, Any]) -> None:
+    """A patch removes what it says is null, sets what else it names, and leaves the rest."""
+    merged = merge(target, patch)
+    assert {key for key in target if key not in patch} == {key for key in merged if key not in patch}
+    assert all(merged[key] == target[key] for key in merged if key not in patch)
+    assert {key for key, value in patch.items() if value is None}.isdisjoint(merged)
+
+
+def without_null(document: Any) -> Any:
+    """Return a document without the null properties, which no merge patch can set (RFC 7396 §1)."""
+    if isinstance(document, dict):
+        return {key: without_null(value) for key, value in document.items() if value is not None}
+    return document
+
+
+def difference(before: Any, after: Any) -> Any:
+    """Return a merge patch that makes the one of the other."""
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return after
+    changed = {key: difference(before.get(key), after[key]) for key in after}
+    return {key: None for key in before if key not in after} | changed
+
+
+@given(OBJECTS.map(without_null), OBJECTS.map(without_null))
+def test_everything_can_be_reached(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Of any object a patch makes any other one."""
+    assert merge(before, difference(before, after)) == after
+
+
+@given(OBJECTS, OBJECTS)
 def test_who_saw_everything_contradicts_nothing(stored: dict[str, Any], patch: dict[str, Any]) -> None:
     """A client that sends all that is stored as its current state is never refused."""
     assert contradictions(stored, patch, stored) == []

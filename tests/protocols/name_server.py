@@ -40,6 +40,7 @@ class NameServer(asyncio.DatagramProtocol):
         """Questions, as "name type", oldest first."""
         self._zone = zone
         self._broken: set[str] = set()
+        self._dripping: set[str] = set()
         self._lost: set[str] = set()
         self._rounds: dict[tuple[str, str], list[tuple[str, ...]]] = {}
         self._ttl: dict[str, int] = {}
@@ -61,6 +62,11 @@ class NameServer(asyncio.DatagramProtocol):
     def breaks(self, question: str) -> None:
         """Answer a question truncated by UDP, and nonsense by TCP."""
         self._broken.add(question)
+
+    def drips(self, question: str) -> None:
+        """Answer a question truncated by UDP, and by TCP a byte now and then, until the client leaves."""
+        self._broken.add(question)
+        self._dripping.add(question)
 
     @property
     def address(self) -> str:
@@ -93,7 +99,9 @@ class NameServer(asyncio.DatagramProtocol):
         with suppress(asyncio.IncompleteReadError, OSError):
             size = int.from_bytes(await reader.readexactly(2), "big")
             answer = self._answer(await reader.readexactly(size))
-            if answer is not None:
+            if answer is not None and " ".join(_question(answer)) in self._dripping:
+                await _drip(reader, writer)
+            elif answer is not None:
                 wire = _NONSENSE if self._is_broken(answer) else answer.to_wire(max_size=65535)
                 writer.write(len(wire).to_bytes(2, "big") + wire)
                 await writer.drain()
@@ -156,6 +164,15 @@ class NameServer(asyncio.DatagramProtocol):
 def _question(message: dns.message.Message) -> tuple[str, str]:
     (question,) = message.question
     return str(question.name).rstrip(".").lower(), to_text(question.rdtype)
+
+
+async def _drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Begin the longest of messages."""
+    writer.write(b"\xff\xff")
+    while not reader.at_eof():
+        writer.write(b"x")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(reader.read(1), 0.01)
 
 
 def _truncated(query: bytes) -> bytes:

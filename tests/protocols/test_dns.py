@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dns.name import from_text
 from dns.rcode import REFUSED
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.errors import Unreachable
 from protocols.dns import Resolver, Service, Zone
@@ -75,6 +80,17 @@ async def test_silent_servers(names: NameServer) -> None:
     names.fails(f"{HOST} MX", None)
     with pytest.raises(Unreachable, match="do not answer"):
         await Resolver([names.address], lifetime=0.1).exchangers(HOST)
+
+
+async def test_an_answer_that_does_not_end(names: NameServer, server: NameServer) -> None:
+    """A name server that answers by TCP a byte now and then has the time that a silent one has."""
+    resolver = Resolver([names.address], lifetime=0.1)
+    names.drips(f"{HOST} MX")
+    with pytest.raises(Unreachable, match="do not answer"):
+        await resolver.exchangers(HOST)
+    server.drips("city.example MX")
+    with pytest.raises(Unreachable):
+        await Zone(ZONE, [server.host], resolver, port=server.port, timeout=0.1).records(ZONE, "MX")
 
 
 async def test_second_name_server(names: NameServer) -> None:
@@ -244,3 +260,59 @@ async def test_circle_of_aliases(resolver: Resolver, server: NameServer) -> None
     with pytest.raises(Unreachable, match="without end"):
         await zone(server, resolver).records(from_text("a.city.example"), "MX")
     assert len(server.asked) == 8
+
+
+# -- any answer --------------------------------------------------------------------------------------------------
+
+
+class Garbling(NameServer):
+    """Sends answers in which octets were changed, or are missing, or something else."""
+
+    def __init__(self, changes: Sequence[tuple[int, int]], end: int | None, instead: bytes) -> None:
+        """``changes`` are places and what stands there; the id is among them seldom enough."""
+        super().__init__()
+        self._changes = changes
+        self._end = end
+        self._instead = instead
+
+    def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
+        """Answer by UDP."""
+        answer = self._answer(data)
+        assert answer
+        wire = bytearray(answer.to_wire())
+        for place, octet in self._changes:
+            wire[place % len(wire)] = octet
+        self._udp.sendto(data[:2] + self._instead if self._instead else wire[: self._end], addr)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    changes=st.lists(st.tuples(st.integers(0, 200), st.integers(0, 255)), max_size=4),
+    end=st.none() | st.integers(0, 100),
+    instead=st.just(b"") | st.binary(max_size=60),
+)
+async def test_any_answer(changes: Sequence[tuple[int, int]], end: int | None, instead: bytes) -> None:
+    """Whatever name servers answer, what is made of it are addresses, hosts, ports and zones, or Unreachable."""
+    async with Garbling(changes, end, instead) as names:
+        names.has(HOST, "A", "192.0.2.1")
+        names.has(HOST, "AAAA", "2001:db8::1")
+        names.has(HOST, "MX", "10 mx.elsewhere.example.")
+        names.has(HOST, "SRV", "0 1 465 smtp.elsewhere.example.")
+        names.has("elsewhere.example", "NS", "ns.elsewhere.example.")
+        resolver = Resolver([names.address], lifetime=0.05)
+        questions = [resolver.addresses(HOST), resolver.exchangers(HOST), resolver.services(HOST)]
+        answers = await asyncio.gather(*map(or_nothing, [*questions, resolver.zone_of(from_text(HOST))]))
+    addresses, exchangers, services, zone = answers
+    assert all(ip_address(each) for each in addresses)
+    hosts = [*exchangers, *(each.host for each in services), *(zone[1] if zone else ())]
+    assert all(each and each.isascii() and each.isprintable() for each in hosts)
+    assert all(0 <= each.port < 65536 for each in services)
+    assert not zone or from_text(HOST).is_subdomain(zone[0])
+
+
+async def or_nothing(answer: Awaitable[Any]) -> Any:
+    """Return an answer; nothing where there was none that could be read."""
+    try:
+        return await answer
+    except Unreachable:
+        return ()

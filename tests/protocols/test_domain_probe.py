@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 from dns.rcode import REFUSED, SERVFAIL
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain import DkimKey, Domain, DomainStatus, Feature, Record
@@ -492,3 +492,21 @@ def test_any_bytes(text: bytes) -> None:
     """Whatever a record holds, it is a key or an error of ours."""
     with suppress(ValueError):
         assert parse_dkim(text).key
+
+
+TARGETS = st.sampled_from(["", "imap", "smtp", "webmail", "dkim._domainkey", "._domainkey"]) | st.text()
+VALUES = (
+    st.sampled_from([SPF, DKIM, "v=spf1 include:%{d}", "a" * 64, "..", "\\300.", "mx.home.example."]) | st.text()
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(records=st.lists(st.builds(Record, TARGETS, st.sampled_from(["mx", "cname", "txt"]) | st.text(), VALUES)))
+async def test_any_records(names: NameServer, reach: Reach, records: list[Record]) -> None:
+    """Whatever a mail backend wants to have published, the checks are those that clients know."""
+    names.has(DOMAIN, "NS", "ns.city.example.")
+    names.has("ns.city.example", "A", names.host)
+    probe = DnsProbe(reach(nameservers=(names.address,)), names.port)
+    checks = await probe.check(domain(), records)
+    assert {"domain_exist"} <= checks.keys() <= set(CHECKS)
+    assert all(fault.code and fault.detail for check in checks.values() for fault in check.faults)

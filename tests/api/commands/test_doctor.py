@@ -161,10 +161,15 @@ def test_smells(section: str, values: dict[str, Any]) -> None:
 
 
 def test_open_secrets(tmp_path: Path) -> None:
-    """A configuration with a password that others can read is told, unless a file of its own has the password."""
+    """A file with a password that others can read is told: the configuration, or that of the password alone."""
     path = tmp_path / "config.toml"
     path.touch(mode=0o644)
     assert "configuration" in warned({"relay": {"password": "secret"}}, path)
     assert "configuration" not in warned({}, path)
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+    assert "configuration" not in warned({"relay": {"password_file": str(secret)}}, path)
+    secret.chmod(0o604)
+    assert "configuration" in warned({"relay": {"password_file": str(secret)}}, path)
     path.chmod(0o640)
     assert "configuration" not in warned({"relay": {"password": "secret"}}, path)
