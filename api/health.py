@@ -15,6 +15,8 @@ from gateway.errors import Unavailable
 from gateway.ports import Health
 from gateway.work import Worker
 
+_FULL = "The disk of the database is nearly full: nothing new is stored. See docs/backup.md."
+
 
 class HealthRoutes:
     """``/healthz``, ``/readyz``, ``/metrics``. ``workers`` tells of each whether it is alive."""
@@ -69,7 +71,8 @@ class HealthRoutes:
         backlog = await self._checks.backlog()
         minutes = backlog.oldest // timedelta(minutes=1)
         late = f"Checks do not keep up: one has been due for {minutes} minutes. See docs/scale.md."
-        return Answer({"status": "ready", "warnings": [late] if backlog.late else []})
+        warnings = ([late] if backlog.late else []) + ([] if self._database.has_room() else [_FULL])
+        return Answer({"status": "ready", "warnings": warnings})
 
     async def _count(self, _: Call) -> Answer:
         with suppress(Unavailable):  # all else is counted in this process

@@ -6,6 +6,7 @@ Nothing else sees all, but ``api/operate.py``, which uses the parts without a ga
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,6 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from api import app
+from api.connection import Clients
 from api.dimail.accounts import DimailAccountRoutes
 from api.dimail.aliases import DimailAliasRoutes
 from api.dimail.domains import DimailDomainRoutes
@@ -24,7 +26,7 @@ from api.dimail.routing import DimailFace, DimailRoutes
 from api.dimail.tokens import JwtTokens
 from api.health import HealthRoutes
 from api.metrics import Metrics
-from api.process import bind, until_signal, url_of
+from api.process import bind, open_files, until_signal, url_of
 from api.routing import Operation, Routes
 from api.stores import Stores, at_most, open_stores
 from api.v1.accounts import AccountRoutes
@@ -65,8 +67,10 @@ from gateway.ports import Outside, system_clock
 from gateway.postmaster import Postmaster
 from gateway.proven import Proven
 from gateway.provision import Provision
+from gateway.quota import Quota
 from gateway.route import Routing
 from gateway.send import Send, server_of
+from gateway.sweep import Sweep
 from gateway.throttle import Throttle
 from gateway.user import RESERVED_NAMES
 from gateway.work import Worker
@@ -83,6 +87,7 @@ _WORK_GRACE_S = 2.0
 _HAND_BACK_S = 0.5
 
 _ERASE_POLL_S = 10.0
+_SWEEP_POLL_S = 10.0
 _DOMAIN_CHECKS = 10  # at once
 _NOTICES = 10  # at once
 _CREATIONS = 10  # at once
@@ -125,6 +130,7 @@ class Gateway:
 
     application: web.Application
     core: Core
+    metrics: Metrics
 
 
 @asynccontextmanager
@@ -134,18 +140,12 @@ async def running(config: Config, role: Role = Role.ALL) -> AsyncIterator[tuple[
     Raises StartError, with everything that was started stopped again.
     """
     async with AsyncExitStack() as stack:
+        files = open_files()  # before a database is started, which inherits that
         listener = bind(config.server)  # before a database is started: a second gateway is told at once
         stack.callback(listener.close)
         gateway = await stack.enter_async_context(assembled(config, role))
-        runner = web.AppRunner(
-            gateway.application,
-            access_log=None,
-            shutdown_timeout=_HTTP_GRACE_S,
-            auto_decompress=False,  # content codings are refused, see api/routing.py
-        )
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        await web.SockSite(runner, listener).start()
+        clients = Clients(gateway.metrics, config, files)
+        await stack.enter_async_context(clients.served(gateway.application, listener, _HTTP_GRACE_S))
         stack.callback(gateway.core.send.stop_waiting)  # first of all: those who wait are answered, not cut off
         url = url_of(listener)
         logger.info("ready", extra={"url": url, "data_dir": str(config.storage.data_dir.absolute())})
@@ -172,7 +172,7 @@ async def assembled(config: Config, role: Role = Role.ALL) -> AsyncIterator[Gate
         for worker in workers.values():
             worker.start()
         stack.push_async_callback(at_most, _WORK_GRACE_S + _HAND_BACK_S, _stop, workers.values())
-        yield Gateway(application, core)
+        yield Gateway(application, core, metrics)
 
 
 async def assembled_core(config: Config, stores: Stores, metrics: Metrics, stack: AsyncExitStack) -> Core:
@@ -183,13 +183,15 @@ async def assembled_core(config: Config, stores: Stores, metrics: Metrics, stack
     routing = Routing(stores.identities, Outside(adapters, relay=relay(config.relay)))
     throttle = Throttle(stores.attempts, system_clock)
     checks = Checks(stores.identities, stores.history, routing, system_clock, metrics)
-    attach = Attach(stores.messages, stores.files, config.messages.max_bytes)
-    compose = Compose(stores.messages, stores.identities, stores.raws, stores.files, system_clock)
+    quota = Quota(stores.usage, config.limits, system_clock)
+    attach = Attach(stores.messages, stores.files, quota, config.messages.max_bytes)
+    compose = Compose(stores.messages, stores.identities, stores.raws, stores.files, quota, system_clock)
     send = Send(
         messages=stores.messages,
         identities=stores.identities,
         raws=stores.raws,
         attach=attach,
+        quota=quota,
         routing=routing,
         settings=config.delivery,
         clock=system_clock,
@@ -220,6 +222,7 @@ async def assembled_core(config: Config, stores: Stores, metrics: Metrics, stack
             checks,
             stores.history,
             throttle,
+            quota,
             system_clock,
             allow_plaintext=config.network.allow_plaintext,
         ),
@@ -234,6 +237,7 @@ async def assembled_core(config: Config, stores: Stores, metrics: Metrics, stack
             examine=examine,
             make_key=dkim.make_key,
             throttle=throttle,
+            quota=quota,
             local_domain=local_domain,
             clock=system_clock,
             wake=asyncio.Event(),
@@ -257,7 +261,7 @@ async def assembled_core(config: Config, stores: Stores, metrics: Metrics, stack
         ),
         provision=provision,
         forward=forward,
-        postmaster=Postmaster(access, provision, forward, throttle),
+        postmaster=Postmaster(access, provision, forward, throttle, quota),
         dimail=Dimail(
             clients=stores.api_clients,
             domains=stores.domains,
@@ -330,6 +334,14 @@ def _workers(config: Config, stores: Stores, core: Core) -> Mapping[str, Worker[
             wake=asyncio.Event(),
             clock=system_clock,
         ),
+        "sweep": Worker(
+            stores.leftovers,
+            Sweep(stores.leftovers, system_clock),
+            concurrency=1,
+            poll_s=_SWEEP_POLL_S,
+            wake=asyncio.Event(),
+            clock=system_clock,
+        ),
     }
 
 
@@ -392,4 +404,6 @@ async def _canceled(task: asyncio.Task[None]) -> None:
 
 async def serve(config: Config, role: Role = Role.ALL) -> None:
     """Run a gateway until a signal. Raises as until_signal does."""
+    gc.collect()
+    gc.freeze()  # what was imported stays: to look at it again and again would take tens of milliseconds each time
     await until_signal(running(config, role))

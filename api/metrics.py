@@ -50,6 +50,9 @@ class Metrics:
         self.in_flight = Gauge(
             "gateway_http_requests_in_flight", "Requests being answered", registry=self._registry
         )
+        self.connections = Gauge(
+            "gateway_http_connections", "Connections of clients, idle ones too", registry=self._registry
+        )
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answered request; ``route`` is the pattern, never a path with ids in it."""

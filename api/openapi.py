@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from http import HTTPStatus
 from importlib.metadata import version
 from inspect import getdoc
@@ -86,7 +87,10 @@ class OpenAPI:
             etag=True,
         )
         self.operations = [*described, own]
-        self._content = orjson.dumps(document(self.operations))
+
+    @cached_property
+    def _content(self) -> bytes:
+        return orjson.dumps(document(self.operations))
 
     async def _get(self, _: Call) -> Answer:
         return Answer(self._content)
@@ -228,7 +232,7 @@ def _errors(operation: Operation, path: str) -> Iterator[type[errors.GatewayErro
     if "{" in path:
         yield errors.NotFound
     if operation.body or operation.file:
-        yield from (errors.Malformed, errors.TooLarge, errors.UnsupportedMedia)
+        yield from (errors.Malformed, errors.TooSlow, errors.TooLarge, errors.UnsupportedMedia)
     if operation.body or operation.file or operation.query:
         yield errors.Invalid
     if not operation.public or operation.body or operation.query:  # all of these ask the database

@@ -23,12 +23,14 @@ from storage import (
     files,
     identities,
     invitations,
+    leftovers,
     mailboxes,
     messages,
     notices,
     raws,
     secrets,
     tokens,
+    usage,
     users,
 )
 from storage.aliases import MongoAliases
@@ -42,6 +44,7 @@ from storage.fake_mail import MongoFakeMail
 from storage.files import MongoFiles
 from storage.identities import MongoIdentities
 from storage.invitations import MongoInvitations
+from storage.leftovers import MongoLeftovers
 from storage.mailboxes import MongoMailboxes
 from storage.messages import MongoMessages
 from storage.mongo import Mongo
@@ -50,6 +53,7 @@ from storage.passwords import Argon2Hasher
 from storage.raws import MongoRaws
 from storage.secrets import Vault
 from storage.tokens import MongoTokens
+from storage.usage import MongoUsage
 from storage.users import MongoUsers
 
 logger = logging.getLogger(__name__)
@@ -63,6 +67,7 @@ INDEXES = (
     | files.INDEXES
     | identities.INDEXES
     | invitations.INDEXES
+    | leftovers.INDEXES
     | mailboxes.INDEXES
     | messages.INDEXES
     | notices.INDEXES
@@ -77,6 +82,7 @@ OF_USERS = {
     messages.MESSAGES: "user_id",
     raws.RAWS: "user_id",
     checks.CHECKS: checks.OWNER,
+    usage.USAGE: "_id",
 }
 """Where what belongs to a user tells so."""
 
@@ -98,6 +104,7 @@ class Stores:
     raws: MongoRaws
     files: MongoFiles
     erasures: MongoErasures
+    leftovers: MongoLeftovers
     attempts: MongoAttempts
     history: MongoHistory
     domains: MongoDomains
@@ -107,6 +114,7 @@ class Stores:
     aliases: MongoAliases
     notices: MongoNotices
     api_clients: MongoApiClients
+    usage: MongoUsage
 
 
 async def open_stores(settings: StorageSection, stack: AsyncExitStack, mongo: Mongo | None = None) -> Stores:
@@ -124,6 +132,7 @@ async def open_stores(settings: StorageSection, stack: AsyncExitStack, mongo: Mo
     of_notices = MongoNotices(mongo)
     history = MongoHistory(mongo)
     await history.prepare()
+    of_leftovers = MongoLeftovers(mongo, of_files, of_raws)
     return Stores(
         mongo=mongo,
         vault=vault,
@@ -135,6 +144,7 @@ async def open_stores(settings: StorageSection, stack: AsyncExitStack, mongo: Mo
         raws=of_raws,
         files=of_files,
         erasures=of_erasures,
+        leftovers=of_leftovers,
         attempts=MongoAttempts(mongo),
         history=history,
         domains=of_domains,
@@ -144,6 +154,7 @@ async def open_stores(settings: StorageSection, stack: AsyncExitStack, mongo: Mo
         aliases=MongoAliases(mongo),
         notices=of_notices,
         api_clients=MongoApiClients(mongo, vault),
+        usage=MongoUsage(mongo),
     )
 
 
@@ -153,7 +164,9 @@ async def database(settings: StorageSection, stack: AsyncExitStack) -> Mongo:
     if not settings.uri:
         await mongod.start()
         stack.push_async_callback(mongod.stop)
-    return await _connected(settings.uri or mongod.uri, settings, stack)
+    if settings.uri:
+        return await _connected(Mongo(settings.uri, settings.database), stack)
+    return await _connected(Mongo(mongod.uri, settings.database, has_room=mongod.has_room), stack)
 
 
 async def database_of_others(settings: StorageSection, stack: AsyncExitStack) -> Mongo | None:
@@ -166,7 +179,7 @@ async def database_of_others(settings: StorageSection, stack: AsyncExitStack) ->
             await probe.ping()
         except Unavailable:
             return None
-    return await _connected(uri, settings, stack)
+    return await _connected(Mongo(uri, settings.database), stack)
 
 
 def _embedded(settings: StorageSection) -> EmbeddedMongod:
@@ -174,8 +187,7 @@ def _embedded(settings: StorageSection) -> EmbeddedMongod:
     return EmbeddedMongod(settings.data_dir, binary=binary, cache_gb=settings.cache_gb)
 
 
-async def _connected(uri: str, settings: StorageSection, stack: AsyncExitStack) -> Mongo:
-    mongo = Mongo(uri, settings.database)
+async def _connected(mongo: Mongo, stack: AsyncExitStack) -> Mongo:
     # In a thread: PyMongo takes leave of the server, and blocks for half a minute where that one hangs.
     stack.push_async_callback(at_most, _CLOSE_S, asyncio.to_thread, mongo.close)
     await mongo.check_deployment()

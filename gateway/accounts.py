@@ -107,7 +107,7 @@ class Accounts:
             raise wrong
         user, password_hash = proven
         tokens = self._new_tokens()
-        if not await self.users.issue(user.user_id, password_hash, tokens):
+        if not await self.users.issue(user.user_id, password_hash, tokens, self.settings.sessions):
             raise wrong  # changed or deleted in the meantime
         return user, tokens
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +25,7 @@ from gateway.identity import UserIdentity
 from gateway.message import RECIPIENT_TYPES, Message, Participant, discussion_id
 from gateway.patch import Change, merge
 from gateway.ports import Clock, Content, Files, Identities, MessageFilter, Messages, Page, Raws
+from gateway.quota import Quota
 
 _TRIES = 100  # of a change that others come before, each time
 _ALL = Page(limit=1000)  # of a user's identities: more would not fit into any header
@@ -50,12 +52,13 @@ class Compose:
     identities: Identities
     raws: Raws
     files: Files
+    quota: Quota
     clock: Clock
 
     async def create(self, user_id: str, wording: Wording, *, message_id: str | None, fingerprint: str) -> str:
         """Store a draft; return its message_id. ``fingerprint`` tells two bodies of a request apart.
 
-        Raises Invalid (no such identity or parent), Conflict (the id stands for a draft with another body).
+        Raises Invalid (no such identity or parent), Conflict (the id stands for a draft with another body), Full.
         """
         now = self.clock()
         blank = Message(
@@ -72,10 +75,14 @@ class Compose:
             date_sort=now,
         )
         message = await self._worded(blank, wording)
+        await self.quota.keep(user_id, message.size, partial(self._add, message, fingerprint))
+        return message.message_id
+
+    async def _add(self, message: Message, fingerprint: str) -> bool:
         existing = await self.messages.add(message, fingerprint)
         if existing is not None and existing != fingerprint:
             raise Conflict("There is another message of that message_id. Leave it out to get a new one.")
-        return message.message_id
+        return existing is None
 
     async def _worded(self, message: Message, wording: Wording) -> Message:
         """Return the message as the client words it. Raises Invalid."""
@@ -138,7 +145,7 @@ class Compose:
         """Apply a merge patch to a draft.
 
         Raises NotFound; Invalid; Forbidden (no longer a draft); Conflict (``current_state`` is not what is stored),
-        Stale.
+        Stale; Full.
         """
         for _ in range(_TRIES):
             message = await self.messages.get(user_id, message_id)
@@ -146,7 +153,7 @@ class Compose:
             if not message.is_draft:
                 raise Forbidden("This message is no longer a draft. Cancel the sending first, where it can be.")
             change.check(message, _seen(message))
-            if await self.messages.save(after):
+            if await self.quota.keep(user_id, after.size - message.size, partial(self.messages.save, after)):
                 return
         raise Conflict("The draft is being changed. Try again when that is done.")
 
@@ -157,7 +164,7 @@ class Compose:
             if not message.is_draft and message.delivery and message.delivery.state is not DeliveryState.SENT:
                 raise Conflict("This message is on its way. Cancel the sending first.")
             change.check_version(message)
-            if await self.messages.delete(message):
+            if await self.quota.keep(user_id, -message.size, partial(self.messages.delete, message)):
                 await self.files.delete((user_id, message_id))
                 if message.raw_msg_id:
                     await self.raws.delete(user_id, message.raw_msg_id)

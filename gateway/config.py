@@ -98,6 +98,26 @@ def _web_url(value: str) -> str | None:
     return None if good else "is no URL; write it like https://mail.example.org"
 
 
+_ORIGIN = re.compile(r"http(s)?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:(?!(?(1)443|80)$)[0-9]{1,5})?")
+
+
+def _origins(value: tuple[str, ...]) -> str | None:
+    if "*" in value:
+        return None if value == ("*",) else 'names others beside "*", which is all of them'
+    if all(map(_ORIGIN.fullmatch, value)):
+        return None
+    return (
+        "is wrong; write origins as browsers do, in small letters and without the port that goes without saying,"
+        " like https://app.example.org or http://localhost:5173"
+    )
+
+
+def _user_ids(value: tuple[str, ...]) -> str | None:
+    if all(re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", each) for each in value):
+        return None
+    return "is wrong; write user_ids, like 0b9d5a3e-6c1f-4d8b-9a27-51e0c4f7b812"
+
+
 def _sign_in_url(value: str) -> str | None:
     if value and "{code}" not in value:
         return "names no {code}; write it like https://webmail.example.org/login/{code}"
@@ -165,6 +185,26 @@ class ServerSection:
         " name a token without a link.",
         rule=_web_url,
     )
+    client_timeout_s: float = _key(
+        60.0,
+        "Seconds that a client may keep the gateway waiting: one that sends less than 500 bytes a second of a"
+        " request in that time is answered 408, one that takes nothing of an answer is cut off.",
+        minimum=0.1,
+        maximum=600,
+    )
+    max_connections: int = _key(
+        10_000,
+        "Connections of clients at once; a new one then takes the place of the oldest that is idle. The limit on"
+        " open files (LimitNOFILE, ulimit -n) has to be a third larger.",
+        minimum=10,
+        maximum=1_000_000,
+    )
+    cors_origins: tuple[str, ...] = _key(
+        (),
+        "Origins whose pages may use the API from a browser, beside the console, e.g."
+        ' ["https://app.example.org"]; ["*"] lets in all. Empty: none.',
+        rule=_origins,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +269,12 @@ class AccountsSection:
     )
     access_token_s: int = _key(86_400, "Life of an access token in seconds.", minimum=60, maximum=31_536_000)
     refresh_token_s: int = _key(2_592_000, "Life of a refresh token in seconds.", minimum=60, maximum=31_536_000)
+    sessions: int = _key(
+        1_000,
+        "Pairs of tokens that a user has at most; signing in once more voids the oldest.",
+        minimum=1,
+        maximum=100_000,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +287,42 @@ class MessagesSection:
         " take 10 to 50 MB. A larger file, or order to send, is answered 413.",
         minimum=1_048_576,
         maximum=104_857_600,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitsSection:
+    """How much one user may take up; what is beyond it is answered 429."""
+
+    messages_per_hour: int = _key(
+        1_000,
+        "Messages that a user may order to be sent in an hour; so many at once, then as many an hour. An order"
+        " counts once, whenever it is sent and however often that is tried.",
+        minimum=1,
+        maximum=1_000_000,
+    )
+    recipients_per_day: int = _key(
+        10_000,
+        "Recipients of them in a day, counted likewise. A message with more is answered 422.",
+        minimum=1,
+        maximum=10_000_000,
+    )
+    storage_bytes: int = _key(
+        5_368_709_120,
+        "Bytes that a user's drafts and messages may take up, with attachments and the copies of what was sent.",
+        minimum=1_048_576,
+        maximum=1_125_899_906_842_624,
+    )
+    identities: int = _key(100, "Remote identities of a user.", minimum=0, maximum=100_000)
+    domains: int = _key(
+        50, "Domains that a user may make. Those that others handed over do not count.", minimum=0, maximum=100_000
+    )
+    mailboxes: int = _key(1_000, "Mailboxes that a domain's managers may make on it.", minimum=0, maximum=1_000_000)
+    aliases: int = _key(1_000, "Aliases that they may make on it.", minimum=0, maximum=1_000_000)
+    exempt: tuple[str, ...] = _key(
+        (),
+        "Users for whom none of these limits holds, by user_id, as mail-gateway users show tells it.",
+        rule=_user_ids,
     )
 
 
@@ -302,10 +384,13 @@ class DeliverySection:
         maximum=2_592_000,
     )
     concurrency: int = _key(
-        50, "Messages that one process sends at once, and its connections for that.", minimum=1, maximum=1000
+        100, "Messages that one process sends at once, and its connections for that.", minimum=1, maximum=1000
     )
     per_host: int = _key(
-        20, "As many of them go to one mail server (host and port) at most.", minimum=1, maximum=1000
+        20,
+        "As many of them go to one mail server (host and port) at most, and no more than are left for others.",
+        minimum=1,
+        maximum=1000,
     )
     poll_s: float = _key(
         1.0,
@@ -387,6 +472,7 @@ class Config:
     storage: StorageSection
     accounts: AccountsSection
     messages: MessagesSection
+    limits: LimitsSection
     relay: RelaySection
     network: NetworkSection
     delivery: DeliverySection

@@ -35,7 +35,8 @@ from gateway.identity import (
 )
 from gateway.patch import Change, merge
 from gateway.ports import Clock, History, Identities, Page
-from gateway.throttle import Throttle
+from gateway.quota import Quota
+from gateway.throttle import Attempt, Throttle
 
 _TRIES = 100  # of a change that others come before, each time
 _DEFAULTED = 2  # keys of infos that are stored with a default, and do not count where the client left them out
@@ -61,13 +62,14 @@ class Connect:
     checks: Checks
     history: History
     throttle: Throttle
+    quota: Quota
     clock: Clock
     allow_plaintext: bool
 
     async def add_remote(self, user_id: str, new: NewRemote, *, verify: bool = False) -> UserIdentity:
         """Store a remote identity; ``verify``: if a check of it succeeds.
 
-        Raises Invalid, Conflict (identifier and protocol are there already), CheckFailed, TooOften.
+        Raises Invalid, Conflict (identifier and protocol are there already), CheckFailed, TooOften, Full.
         """
         identifier = _identifier(new.identifier)
         infos = _with_defaults(_client_keys(new.infos), new.credentials)
@@ -85,10 +87,11 @@ class Connect:
             check_at=self.clock() if new.status is IdentityStatus.ACTIVE else None,
         )
         if verify:
-            attempt = await self.throttle.spend("verification", f"{user_id} {identity.host}")
+            attempt = await self._tried(identity)
             identity = await self.checks.verify(identity, new.credentials)
             await self.throttle.take_back(attempt)
-        await self.identities.add(identity, new.credentials)
+        most = self.quota.most(user_id, self.quota.limits.identities)
+        await self.identities.add(identity, new.credentials, most=most)
         return identity
 
     def _check_servers(self, protocol: str, infos: Mapping[str, str]) -> None:
@@ -122,7 +125,7 @@ class Connect:
         """Apply a merge patch to a remote identity. What workers manage is left out of it.
 
         Raises NotFound; Invalid; Forbidden (identifier and protocol cannot be changed); Conflict (``current_state``
-        is not what is stored), Stale.
+        is not what is stored), Stale; TooOften (credentials, which are then checked).
         """
         change = replace(change, patch=_changeable(change.patch), current=_changeable(change.current))
         for _ in range(_TRIES):
@@ -133,6 +136,8 @@ class Connect:
                 raise Forbidden("Identifier and protocol of an identity cannot be changed. Add another identity.")
             change.check(identity, _seen(identity))
             written = credentials if "credentials" in change.patch else None
+            if written is not None:
+                await self._tried(after)
             exactly = change.precondition is not None
             if await self.identities.change(identity, after, written, exactly=exactly):
                 return
@@ -178,6 +183,19 @@ class Connect:
         if patch.keys() & {"credentials", "status", "infos"}:
             return replace(identity, check_at=self.clock(), refusals=0)
         return identity
+
+    async def check_remote(self, user_id: str, identity_id: str) -> UserIdentity:
+        """Check a remote identity now; return it. Raises NotFound, Conflict (it keeps changing), TooOften."""
+        identity = await self.get(user_id, identity_id, IdentityType.REMOTE)
+        attempt = await self._tried(identity)
+        checked = await self.checks.check(user_id, identity_id)
+        if not checked.infos.keys() & ERROR_KEYS:
+            await self.throttle.take_back(attempt)
+        return checked
+
+    async def _tried(self, identity: UserIdentity) -> Attempt:
+        """Count what tries a password at a server, which may be somebody else's there. Raises TooOften."""
+        return await self.throttle.spend("verification", f"{identity.user_id} {identity.host}")
 
     async def delete_remote(self, user_id: str, identity_id: str, change: Change[UserIdentity]) -> None:
         """Delete a remote identity; its credentials are destroyed at once. Raises NotFound, Conflict, Stale."""

@@ -11,6 +11,7 @@ anything else. ``api/problems.py`` holds the one table from these classes to HTT
     │   └── ConfigurationError     … because its configuration is wrong
     ├── RequestError               the caller can mend it
     │   ├── Malformed              not JSON, or not an object
+    │   ├── TooSlow                a body that does not come to its end
     │   ├── NotAuthenticated       no credentials, or wrong ones
     │   ├── NotFound               there is no such thing, or it is not the caller's
     │   ├── UnsupportedMedia       a body of another media type
@@ -20,9 +21,11 @@ anything else. ``api/problems.py`` holds the one table from these classes to HTT
     │   ├── Conflict               it contradicts what is stored
     │   ├── Stale                  it is meant for another version than the stored one
     │   └── TooOften               it was tried too often; temporary
+    │       └── Full               … and there is no room for more, however long one waits
     ├── Unavailable                the database is away; temporary
     └── RemoteError                a mail server did not do what we asked
         ├── Unreachable            no connection, or it broke or timed out; temporary
+        │   └── Unanswered         … when the server had the whole message, which it may have taken
         ├── Untrusted              its certificate does not verify; temporary
         ├── Insecure               it offers no TLS where TLS is required; temporary
         ├── Deferred               it said "later" (4yz); temporary
@@ -58,6 +61,10 @@ class RequestError(GatewayError):
 
 class Malformed(RequestError):
     """The body is not JSON, is empty, or is not an object."""
+
+
+class TooSlow(RequestError):
+    """The body did not come in time."""
 
 
 class NotAuthenticated(RequestError):
@@ -100,7 +107,7 @@ class Stale(RequestError):
 
 
 class TooOften(RequestError):
-    """It was tried too often.
+    """It was tried too often, or there is too much of it.
 
     ``retry_after`` is in seconds.
     """
@@ -110,6 +117,15 @@ class TooOften(RequestError):
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class Full(TooOften):
+    """There is no room for more, until somebody deletes something or raises the limit."""
+
+    temporary = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry_after=3600)  # so that no client goes on asking; docs/decisions/0016
 
 
 class Unavailable(GatewayError):
@@ -141,6 +157,10 @@ class Unreachable(RemoteError):
     """No connection, or it broke, or an answer did not come in time."""
 
     temporary = True
+
+
+class Unanswered(Unreachable):
+    """The server had the whole message and its answer did not come: nobody knows whether it took it (RFC 1047)."""
 
 
 class Untrusted(RemoteError):

@@ -5,12 +5,13 @@ Each is done at the mail backend first, then stored: where that is cut off in be
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.address import normalise_identifier
 from gateway.domain import Domain, DomainStatus, Feature
-from gateway.errors import Conflict, Forbidden, Invalid, NotFound
+from gateway.errors import Conflict, Forbidden, Full, Invalid, NotFound
 from gateway.mailbox import Alias, parse_local_part
 from gateway.ports import Aliases, Domains, MailBackend, Page
 
@@ -27,16 +28,24 @@ class Forward:
     backend: MailBackend
 
     async def add(
-        self, domain: str, local_part: str, destination: str, permit: Callable[[], None] = lambda: None
+        self,
+        domain: str,
+        local_part: str,
+        destination: str,
+        permit: Callable[[], None] = lambda: None,
+        *,
+        most: int = sys.maxsize,
     ) -> Alias:
         """Let mail to an address of the domain go to a mailbox; return the alias as it is stored.
 
         Raises NotFound (no such domain), Invalid, Forbidden (not permitted; the domain is disabled), Conflict (it
-        is there already, or has too many destinations), RemoteError.
+        is there already, or has too many destinations), Full (the domain has ``most`` aliases), RemoteError.
         """
         alias = _parsed(domain, local_part, destination)
         _admit(await self.domains.get(domain), permit)
         await self._check_free(alias)
+        if (await self.aliases.list(domain, Page(limit=1)))[0] >= most:
+            raise Full(f"{domain} has {most} aliases (limits.aliases). Delete one of them first.")
         await self.backend.add_alias(alias)
         await self.aliases.add(alias)
         return alias

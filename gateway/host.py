@@ -24,6 +24,7 @@ from gateway.errors import Conflict, Forbidden, Invalid, NotFound, RemoteError
 from gateway.examine import Examine
 from gateway.patch import Change
 from gateway.ports import Clock, DkimKeys, Domains, Page
+from gateway.quota import Quota
 from gateway.roles import Action, Role, require
 from gateway.throttle import Throttle
 from gateway.work import LEASE
@@ -44,6 +45,7 @@ class Host:
     examine: Examine
     make_key: DkimKeys
     throttle: Throttle
+    quota: Quota
     local_domain: str
     clock: Clock
     wake: asyncio.Event
@@ -62,7 +64,7 @@ class Host:
         ``context`` is its own name where it is None. ``client`` is the API client that is allowed on it.
 
         Raises Invalid, Conflict (the name is taken, or the context is others'), NotFound (no such client),
-        TooOften.
+        TooOften, Full.
         """
         name = _parsed("name", name)
         context = name if context is None else _parsed("context", context)
@@ -82,9 +84,10 @@ class Host:
             checks={},
             check_at=now + LEASE,  # until then this hosts it, and no worker
         )
-        if not await self.domains.add(domain, private_key, founding=founding, client=client):
+        most = self.quota.most(owner, self.quota.limits.domains)
+        if not await self.domains.add(domain, private_key, founding=founding, client=client, most=most):
             await self._check_free(owner, name, context)  # by now it is the context of whoever was first
-            await self.domains.add(domain, private_key, client=client)
+            await self.domains.add(domain, private_key, client=client, most=most)
         return await self._hosted(domain)
 
     async def _check_free(self, owner: str | None, name: str, context: str) -> bool:

@@ -13,6 +13,8 @@ RECIPIENT_TYPES = ("To", "Cc", "Bcc")
 PARTICIPANT_TYPES = (*RECIPIENT_TYPES, "From", "Reply-To", "Sender")
 
 
+_OVERHEAD = 2048  # octets of a message beside its text: fields, index entries, what became of its delivery
+
 EDITABLE = (None, DeliveryState.CANCELED, DeliveryState.FAILED)
 """Delivery states (None: no order given) in which a message is a draft."""
 
@@ -71,6 +73,18 @@ class Message:
     def is_draft(self) -> bool:
         """True while the message can be edited."""
         return (self.delivery.state if self.delivery else None) in EDITABLE
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes up, with its attachments and, once it was ordered, the sender's copy.
+
+        It follows from what only clients change, so that it is known before a change what that adds or frees.
+        """
+        people = (text for p in self.participants for text in (p.address, p.label, *p.contact_ids))
+        text = sum(len(each.encode()) for each in (self.subject, self.body, *people))
+        files = sum(attachment.size for attachment in self.attachments)
+        copy = text + files * 11 // 8 if self.raw_msg_id else 0  # in lines of base64
+        return _OVERHEAD + text + files + copy
 
     @property
     def envelope_recipients(self) -> list[str]:

@@ -65,8 +65,11 @@ class Users(Protocol):
     async def names(self, user_ids: Collection[str]) -> Mapping[str, str]:
         """Return the names of these users, as far as they are there, by user_id."""
 
-    async def issue(self, user_id: str, password_hash: str, tokens: Tokens) -> bool:
-        """Store a pair of tokens if the user is there and has this password hash still; True if so. Atomic."""
+    async def issue(self, user_id: str, password_hash: str, tokens: Tokens, most: int = sys.maxsize) -> bool:
+        """Store a pair of tokens if the user is there and has this password hash still; True if so. Atomic.
+
+        Of more than ``most`` pairs the oldest are void.
+        """
 
     async def renew(self, refresh_token: str, tokens: Tokens, now: datetime) -> User | None:
         """Replace the pair of an unexpired refresh token; return whose it is, or None. Atomic."""
@@ -131,6 +134,34 @@ class Attempts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Demand:
+    """What is asked of a counter: to go up by ``amount``, from ``floor`` at least, and to ``ceiling`` at most."""
+
+    amount: int
+    ceiling: int
+    floor: int = 0
+
+
+class Usage(Protocol):
+    """What each user takes up, in all processes together: whole numbers by name, see ``gateway/quota.py``."""
+
+    async def take(self, user_id: str, demands: Mapping[str, Demand], now: datetime) -> bool:
+        """Let these counters go up, all or none; False where one would pass its ceiling or is missing. Atomic."""
+
+    async def give_back(self, user_id: str, amounts: Mapping[str, int], now: datetime) -> None:
+        """Let these counters go down again."""
+
+    async def recount(self, user_id: str, now: datetime) -> None:
+        """Set ``bytes`` to what the user's messages take up, unless some counter has moved a short while ago.
+
+        Make the counters where there are none.
+        """
+
+    async def counters(self, user_id: str) -> Mapping[str, int]:
+        """Return the counters, empty where there are none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Erasure:
     """A user who has gone and whose data has to go too."""
 
@@ -147,11 +178,35 @@ class Erasures(Protocol):
         """Forget the user, too, if the owner still holds the erasure."""
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A walk through the keys of all bytes of a kind, in their order; it goes on after the key ``after``."""
+
+    kind: str
+    after: str
+
+
+class Leftovers(Protocol):
+    """Bytes that no message names."""
+
+    async def remove(self, round_: Round, before: datetime) -> tuple[int, str]:
+        """Remove those of the next batch that were stored before then.
+
+        Return how many, and the key that was reached; empty at the end of the round.
+        """
+
+    async def go_on(self, owner: str, round_: Round, due_at: datetime) -> None:
+        """Store how far a round has got and when it goes on, if the owner still holds it."""
+
+
 class Identities(Protocol):
     """The UserIdentities. Deleted ones are never returned."""
 
-    async def add(self, identity: UserIdentity, credentials: Credentials) -> None:
-        """Store an identity. Raises Conflict when the user has its identifier and protocol already."""
+    async def add(self, identity: UserIdentity, credentials: Credentials, *, most: int = sys.maxsize) -> None:
+        """Store an identity. Atomic: of several at once no more get in than the user may have remote ones.
+
+        Raises Conflict when the user has its identifier and protocol already, Full when there are ``most`` of them.
+        """
 
     async def get(self, user_id: str, identity_id: str) -> UserIdentity:
         """Return an identity of the user. Raises NotFound."""
@@ -223,10 +278,19 @@ class MessageFilter:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many pieces of work of one host a worker takes, and how many it has already."""
+    """How many pieces of work of one host a worker takes, how many it has already, and how many it can begin."""
 
     per_host: int = sys.maxsize
     busy: Mapping[str, int] = field(default_factory=dict)
+    free: int = sys.maxsize
+
+    def share(self, taken: int) -> int:
+        """Return how many one host may have, when so many are taken: never more than are left for the others.
+
+        So each further host that hangs gets half of what the ones before it have left, and some hosts together
+        cannot have all.
+        """
+        return min(self.per_host, self.free - taken)
 
 
 ROOM = Room()
@@ -315,8 +379,8 @@ class Files(Protocol):
 class Raws(Protocol):
     """RFC 5322 bytes of ordered messages."""
 
-    async def put(self, user_id: str, raw_msg_id: str, pieces: AsyncIterable[bytes]) -> None:
-        """Store the bytes under a fresh id, as they come. Where they end with an error nothing is stored."""
+    async def put(self, user_id: str, message_id: str, raw_msg_id: str, pieces: AsyncIterable[bytes]) -> None:
+        """Store the bytes of a message under a fresh id, as they come; none where they end with an error."""
 
     async def read(self, user_id: str, raw_msg_id: str) -> Content:
         """Return the bytes. Raises NotFound."""
@@ -332,9 +396,17 @@ class Domains(Protocol):
     """The domains that are hosted here, and who manages them."""
 
     async def add(
-        self, domain: Domain, private_key: str, *, founding: bool = False, client: str | None = None
+        self,
+        domain: Domain,
+        private_key: str,
+        *,
+        founding: bool = False,
+        client: str | None = None,
+        most: int = sys.maxsize,
     ) -> bool:
-        """Store a domain with its DKIM key, in PEM, encrypted. Raises Conflict when the name is taken.
+        """Store a domain with its DKIM key, in PEM, encrypted.
+
+        Raises Conflict when the name is taken, Full when its owner has made ``most`` domains already. Atomic.
 
         ``founding``: as the first one of its context; False, and nothing stored, where another was first.
         ``client``: with the allow of that API client, both or neither; raises NotFound where there is no such one.
@@ -407,11 +479,12 @@ class Mailboxes(Protocol):
     is gone, the next change of the mailbox, such as enabling it, brings it.
     """
 
-    async def add(self, domain: str, admit: Callable[[Domain], Mailbox]) -> Mailbox:
+    async def add(self, domain: str, admit: Callable[[Domain], Mailbox], *, most: int = sys.maxsize) -> Mailbox:
         """Store the mailbox that ``admit`` makes of the domain as it is at that moment, and return it.
 
         ``admit`` may be called several times, and what it raises is raised. No change of the domain's status slips
-        in between. Raises NotFound (no such domain), Conflict (there is a mailbox of that name).
+        in between. Raises NotFound (no such domain), Conflict (there is a mailbox of that name), Full (there are
+        ``most`` mailboxes).
         """
 
     async def get(self, domain: str, local_part: str) -> Mailbox:
@@ -510,7 +583,10 @@ class ApiClients(Protocol):
 
 
 class Health(Protocol):
-    """Whether the database answers."""
+    """Whether the database answers, and may store more."""
+
+    def has_room(self) -> bool:
+        """Tell whether more may be stored; where not, new drafts, files and orders raise Unavailable."""
 
     async def ping(self) -> None:
         """Ask the database for a sign of life. Raises Unavailable."""

@@ -16,6 +16,7 @@ from gateway.mailbox import Alias, Mailbox
 from gateway.patch import Change
 from gateway.ports import Page
 from gateway.provision import NewMailbox, Provision
+from gateway.quota import Quota
 from gateway.roles import Action, require
 from gateway.throttle import Throttle
 
@@ -32,6 +33,7 @@ class Postmaster:
     provision: Provision
     forward: Forward
     throttle: Throttle
+    quota: Quota
 
     async def domain(self, user_id: str, name: str, action: Action = Action.SEE_DOMAIN) -> Domain:
         """Return a domain on which the user may do that."""
@@ -50,9 +52,12 @@ class Postmaster:
         return await self.provision.get(domain.name, local_part)
 
     async def create_mailbox(self, user_id: str, name: str, new: NewMailbox) -> Mailbox:
-        """Create a mailbox; nobody is told its password."""
+        """Create a mailbox; nobody is told its password. Raises Full, too."""
         domain, role = await self.access.seen(name, user_id)
-        mailbox, _ = await self.provision.create(domain.name, new, lambda _: require(role, Action.CREATE_MAILBOX))
+        most = self.quota.most(user_id, self.quota.limits.mailboxes)
+        mailbox, _ = await self.provision.create(
+            domain.name, new, lambda _: require(role, Action.CREATE_MAILBOX), most=most
+        )
         return mailbox
 
     async def change_mailbox(self, user_id: str, name: str, local_part: str, change: Change[Mailbox]) -> None:
@@ -115,10 +120,11 @@ class Postmaster:
         return await self.forward.list(domain.name, page)
 
     async def add_alias(self, user_id: str, name: str, local_part: str, destination: str) -> Alias:
-        """Let mail to an address of the domain go to a mailbox."""
+        """Let mail to an address of the domain go to a mailbox. Raises Full, too."""
         domain, role = await self.access.seen(name, user_id)
+        most = self.quota.most(user_id, self.quota.limits.aliases)
         return await self.forward.add(
-            domain.name, local_part, destination, lambda: require(role, Action.CREATE_ALIAS)
+            domain.name, local_part, destination, lambda: require(role, Action.CREATE_ALIAS), most=most
         )
 
     async def delete_alias(self, user_id: str, name: str, local_part: str, destination: str) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -85,13 +86,20 @@ class Provision:
     chance: Callable[[], float] = random.random
 
     async def create(
-        self, domain: str, new: NewMailbox, permit: Permit = anybody, *, at_once: bool = False
+        self,
+        domain: str,
+        new: NewMailbox,
+        permit: Permit = anybody,
+        *,
+        at_once: bool = False,
+        most: int = sys.maxsize,
     ) -> tuple[Mailbox, str | None]:
         """Create a mailbox; return it, with its password where it was created at the backend now.
 
         It stays pending until its domain is enabled; ``at_once``: only where the backend does not answer, then it
         is tried again. Raises NotFound (no such domain), Invalid, Forbidden (not permitted; a disabled domain),
-        Conflict (the name is taken), RemoteError (the backend refuses it for good), and then nothing is stored.
+        Conflict (the name is taken), Full (the domain has ``most`` mailboxes), RemoteError (the backend refuses it
+        for good), and then nothing is stored.
         """
         wanted = self._described(domain, new)
         await self._check(wanted)
@@ -103,7 +111,7 @@ class Provision:
             now = at_once or host.status is DomainStatus.ENABLED
             return begun(wanted, self.clock() + LEASE) if now else wanted
 
-        mailbox = await self.mailboxes.add(domain, admit)
+        mailbox = await self.mailboxes.add(domain, admit, most=most)
         if not mailbox.held:
             return mailbox, None
         try:

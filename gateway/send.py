@@ -1,8 +1,9 @@
 """Sending: order, attempt, record.
 
-Ordering, before the client is answered: 1. the draft must name a usable identity and a recipient; 2. its RFC 5322
-bytes and its Message-ID are fixed and stored; 3. one atomic write turns the draft, if nobody changed it meanwhile,
-into an order. From here on the message will be sent, whoever dies.
+Ordering, before the client is answered: 1. the draft must name a usable identity and a recipient; 2. the order is
+counted, see ``gateway/quota.py``; 3. its RFC 5322 bytes and its Message-ID are fixed and stored; 4. one atomic
+write turns the draft, if nobody changed it meanwhile, into an order. From here on the message will be sent, whoever
+dies.
 
 An attempt, by any worker that claimed the order: 1. find the identity's route; 2. where the attempt before was cut
 off, see whether the Sent folder tells that it got through, else count a possible duplicate; 3. offer the stored
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -44,6 +46,7 @@ from gateway.errors import (
 from gateway.identity import IdentityStatus, UserIdentity
 from gateway.message import Message
 from gateway.ports import Clock, Envelope, Identities, Messages, Meter, Raws
+from gateway.quota import Quota
 from gateway.route import Route, Routing
 
 logger = logging.getLogger(__name__)
@@ -106,6 +109,7 @@ class Send:
     identities: Identities
     raws: Raws
     attach: Attach
+    quota: Quota
     routing: Routing
     settings: DeliverySection
     clock: Clock
@@ -119,18 +123,18 @@ class Send:
     async def order(self, user_id: str, message_id: str, send_at: datetime | None = None) -> Message:
         """Order the sending; return the message with the state reached. An order that stands is not changed.
 
-        Raises NotFound; Invalid (no recipient, no usable identity); TooLarge; Conflict (the draft keeps changing).
+        Raises NotFound; Invalid (no recipient, too many, no usable identity); TooLarge; Conflict (the draft keeps
+        changing); TooOften, Full.
         """
         for _ in range(_ORDER_TRIES):
             message = await self.messages.get(user_id, message_id)
             if not message.is_draft:
                 return message
-            ordered = await self._fix(message, await self._sender(message), send_at)
-            if await self.messages.save(ordered):
+            ordered = self._fixed(message, await self._sender(message), send_at)
+            if await self.quota.order(message, ordered, partial(self._place, ordered)):
                 self.ordered.set()
                 await self._discard_bytes(message)  # of an earlier order, which failed
                 return ordered
-            await self._discard_bytes(ordered)  # another order or a change of the draft came first
         raise Conflict("The draft is being changed. Send it when that is done.")
 
     async def _discard_bytes(self, message: Message) -> None:
@@ -152,13 +156,22 @@ class Send:
             )
         return identity
 
-    async def _fix(self, message: Message, sender: UserIdentity, send_at: datetime | None) -> Message:
-        """Return the message as ordered, its bytes stored under a new id."""
+    async def _place(self, ordered: Message) -> bool:
+        """Store the bytes of a message and then its order; False where another order or change came first."""
+        pieces = self.attach.write(ordered)
+        await self.raws.put(ordered.user_id, ordered.message_id, ordered.raw_msg_id or "", pieces)
+        placed = await self.messages.save(ordered)
+        if not placed:
+            await self._discard_bytes(ordered)
+        return placed
+
+    def _fixed(self, message: Message, sender: UserIdentity, send_at: datetime | None) -> Message:
+        """Return the message as ordered, its bytes to be stored under a new id."""
         recipients = message.envelope_recipients
         if not recipients:
             raise Invalid("The draft has no recipient.", {"participants": ["Add a To, Cc or Bcc."]})
         now = self.clock()
-        message = replace(
+        return replace(
             message,
             participants=with_sender(message.participants, sender),
             date=max(now, send_at or now),
@@ -167,8 +180,6 @@ class Send:
             raw_msg_id=str(uuid4()),
             delivery=replace(transitions.order(recipients, now, send_at), server=self.routing.server(sender)),
         )
-        await self.raws.put(message.user_id, message.raw_msg_id or "", self.attach.write(message))
-        return message
 
     async def cancel(self, user_id: str, message_id: str) -> Message:
         """Take back an order that no attempt has started; return the message, which is a draft again.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,14 +12,16 @@ from pymongo.errors import DuplicateKeyError
 
 from gateway.api_client import Allow
 from gateway.domain import DkimKey, Domain, DomainCheck, DomainStatus, Fault, Feature, Record
-from gateway.errors import Conflict, NotFound
+from gateway.errors import Conflict, Full, NotFound
 from gateway.mailbox import MailboxStatus
 from gateway.ports import Page
 from gateway.roles import Role
 from storage.dimail import insert_allow
-from storage.mongo import Document, Mongo, Session, page_of, translating
+from storage.mongo import Document, Mongo, Session, translating
+from storage.pages import Pages
 from storage.queue import DueQueue
 from storage.secrets import Vault
+from storage.usage import hold
 
 DOMAINS = "domains"
 MAILBOXES = "mailboxes"
@@ -26,6 +29,7 @@ INDEXES = {
     DOMAINS: [
         IndexModel([("managers.user_id", ASCENDING), ("_id", ASCENDING)]),
         IndexModel([("context", ASCENDING)]),
+        IndexModel([("creator", ASCENDING)], partialFilterExpression={"creator": {"$exists": True}}),
         IndexModel([("check_at", ASCENDING)]),
         IndexModel([("founded", ASCENDING)], unique=True, partialFilterExpression={"founded": {"$exists": True}}),
     ]
@@ -41,26 +45,42 @@ class MongoDomains:
         self._mongo = mongo
         self.operation_s = mongo.operation_s
         self._domains = mongo.collection(DOMAINS)
+        self._pages = Pages(mongo, DOMAINS, _WITHOUT_CREDENTIALS)
         self._mailboxes = mongo.collection(MAILBOXES)
         self._queue = DueQueue(self._domains, "check_at", "check_owner")
         self._vault = vault
 
     @translating
     async def add(
-        self, domain: Domain, private_key: str, *, founding: bool = False, client: str | None = None
+        self,
+        domain: Domain,
+        private_key: str,
+        *,
+        founding: bool = False,
+        client: str | None = None,
+        most: int = sys.maxsize,
     ) -> bool:
         """Store a domain with its DKIM key, encrypted; False where it is not the first of its context as it should.
 
         With the allow of an API client, by the same transaction: stored before, it would be there for whoever gets
         the name when this process dies in between; stored after, the client could not manage what it has made.
 
-        Raises Conflict when the name is taken, NotFound where there is no such client.
+        Who makes it is its ``creator``, whoever owns it later: nobody can use up what another may make.
+
+        Raises Conflict when the name is taken, NotFound where there is no such client, Full where the creator has
+        made ``most`` domains.
         """
         sealed = await self._vault.encrypt({_PRIVATE_KEY: private_key})
         founded = {"founded": domain.context} if founding else {}
-        document = _to_document(domain) | founded | {"credentials": sealed}
+        creator = next(iter(domain.roles), None)  # nobody's, it is the operator's
+        created = {"creator": creator} if creator else {}
+        document = _to_document(domain) | founded | created | {"credentials": sealed}
 
         async def both(session: Session) -> None:
+            if creator:
+                await hold(self._mongo, creator, session)
+                if await self._domains.count_documents(created, session=session) >= most:
+                    raise Full(f"You have made {most} domains (limits.domains), and there can be no more.")
             await self._domains.insert_one(document, session=session)
             if client is not None:
                 await insert_allow(self._mongo, Allow(client, domain.name), session)
@@ -78,13 +98,10 @@ class MongoDomains:
         """Return a domain. Raises NotFound."""
         return _found(await self._domains.find_one({"_id": name}, _WITHOUT_CREDENTIALS))
 
-    @translating
     async def list(self, user_id: str | None, page: Page) -> tuple[int, Sequence[Domain]]:
         """Return how many domains the user has a role on, or there are, and a page of them, by name."""
         where = {} if user_id is None else _of(user_id)
-        total, documents = await page_of(
-            self._domains, where, [("_id", ASCENDING)], page, projection=_WITHOUT_CREDENTIALS
-        )
+        total, documents = await self._pages(where, [("_id", ASCENDING)], page)
         return total, [from_document(document) for document in documents]
 
     @translating
@@ -156,6 +173,7 @@ class MongoDomains:
         # By the version a change that is under way is known to be of what was before, and brings nothing back.
         nobodys = {"$set": {"user_id": None}, "$inc": {"version": 1}}
         await self._mailboxes.update_many({"user_id": user_id}, nobodys)
+        await self._domains.update_many({"creator": user_id}, {"$unset": {"creator": ""}})
         await self._take_roles(user_id)
 
     # -- in transactions of others ---------------------------------------------------------------------------------

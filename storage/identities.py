@@ -6,6 +6,7 @@ begins with ``user_id``, the sharding key, so that it holds on a sharded cluster
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,14 +14,17 @@ from typing import Any
 from pymongo import ASCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
-from gateway.errors import Conflict, NotFound
+from gateway.errors import Conflict, Full, NotFound
 from gateway.identity import Credentials, IdentityStatus, IdentityType, UserIdentity
 from gateway.notice import GATEWAY_ID
 from gateway.ports import ROOM, Clock, Page, Room
-from storage.due import find_due
+from storage.due import find_due, indexes_of_due
 from storage.grouped import Grouped
-from storage.mongo import Document, Mongo, Session, page_of, translating
+from storage.mongo import Document, Mongo, Session, translating
+from storage.pages import Pages
 from storage.secrets import Vault
+from storage.updates import Update, update_each
+from storage.usage import hold
 
 IDENTITIES = "identities"
 _LIVING = {"$in": [IdentityStatus.ACTIVE.value, IdentityStatus.INACTIVE.value]}
@@ -32,11 +36,7 @@ INDEXES = {
             unique=True,
             partialFilterExpression={"status": _LIVING},
         ),
-        # All that a claim looks at before it takes something.
-        IndexModel(
-            [("check_at", ASCENDING), ("host", ASCENDING), ("_id", ASCENDING)],
-            partialFilterExpression={"check_at": {"$exists": True}},
-        ),
+        *indexes_of_due("check_at", "host"),
         IndexModel([("identifier", ASCENDING)], partialFilterExpression=_OWNED),
     ]
 }
@@ -50,20 +50,37 @@ _PAGE = 1000  # documents
 
 
 class MongoIdentities:
-    """The core's Identities."""
+    """The core's Identities. What is asked one by one in the same moment goes in one call."""
 
     def __init__(self, mongo: Mongo, vault: Vault, clock: Clock) -> None:
         self.operation_s = mongo.operation_s
+        self._mongo = mongo
         self._identities = mongo.collection(IDENTITIES)
+        self._pages = Pages(mongo, IDENTITIES, _WITHOUT_CREDENTIALS)
         self._vault = vault
         self._living = Grouped(self._read_living)
+        self._record = Grouped(self._record_all)
         self._clock = clock
 
+    async def add(self, identity: UserIdentity, credentials: Credentials, *, most: int = sys.maxsize) -> None:
+        """Store an identity, in the transaction that counts those that its user has.
+
+        Raises Conflict when the user has its identifier and protocol already, Full when there are ``most`` remote.
+        """
+        encrypted = await self._sealed(credentials)
+
+        async def count_and_insert(session: Session) -> None:
+            await hold(self._mongo, identity.user_id, session)
+            remotes = {"user_id": identity.user_id, "status": _LIVING, "type": IdentityType.REMOTE.value}
+            if await self._identities.count_documents(remotes, session=session) >= most:
+                raise Full(f"You have {most} remote identities (limits.identities). Delete one of them first.")
+            await self.insert(identity, encrypted, self._clock(), session)
+
+        await self._mongo.in_transaction(count_and_insert)
+
     @translating
-    async def add(self, identity: UserIdentity, credentials: Credentials) -> None:
-        """Store an identity. Raises Conflict when the user has its identifier and protocol already."""
-        encrypted = await self._vault.encrypt(credentials.values)
-        await self.insert(identity, encrypted, self._clock())
+    async def _sealed(self, credentials: Credentials) -> Mapping[str, bytes]:
+        return await self._vault.encrypt(credentials.values)
 
     async def insert(
         self,
@@ -81,33 +98,34 @@ class MongoIdentities:
                 f"You have an identity {identity.identifier} with the protocol {identity.protocol} already."
             ) from error
 
-    @translating
     async def get(self, user_id: str, identity_id: str) -> UserIdentity:
         """Return an identity of the user. Raises NotFound."""
-        document = await self._identities.find_one(_one(user_id, identity_id), _WITHOUT_CREDENTIALS)
-        return _found(document)
+        return _from_document(await self._document(user_id, identity_id))
 
-    @translating
     async def list(
         self, user_id: str, filters: Mapping[str, str], page: Page
     ) -> tuple[int, Sequence[UserIdentity]]:
         """Return how many there are and a page of them, oldest first. ``filters``: type, status, protocol."""
         where = {"user_id": user_id, "status": _LIVING, **{key: str(value) for key, value in filters.items()}}
         order = [("date_insert", ASCENDING), ("_id", ASCENDING)]
-        total, documents = await page_of(self._identities, where, order, page, _WITHOUT_CREDENTIALS)
+        total, documents = await self._pages(where, order, page)
         return total, [_from_document(document) for document in documents]
 
     async def with_credentials(self, user_id: str, identity_id: str) -> tuple[UserIdentity, Credentials]:
         """Return an identity of the user with its decrypted credentials, by one query. Raises NotFound."""
+        document = await self._document(user_id, identity_id)
+        return _from_document(document), await self._opened(document)
+
+    async def _document(self, user_id: str, identity_id: str) -> Document:
         document = await self._living(identity_id)
         if document is None or document["user_id"] != user_id:
             raise NotFound("There is no such identity.")
-        return _from_document(document), await self._opened(document)
+        return document
 
     @translating
     async def _read_living(self, identity_ids: Sequence[str]) -> Sequence[Document | None]:
         where = {"_id": {"$in": [*identity_ids]}, "status": _LIVING}
-        found = {document["_id"]: document async for document in self._identities.find(where)}
+        found = {document["_id"]: document for document in await self._identities.find(where).to_list(None)}
         return [found.get(identity_id) for identity_id in identity_ids]
 
     @translating
@@ -115,13 +133,9 @@ class MongoIdentities:
         sealed = _unescaped(document["credentials"])
         return Credentials(await self._vault.decrypt(sealed) if sealed else {})
 
-    @translating
     async def credentials(self, user_id: str, identity_id: str) -> Credentials:
         """Return the decrypted credentials, empty where there are none. Raises NotFound."""
-        document = await self._identities.find_one(_one(user_id, identity_id), {"credentials": 1})
-        if document is None:
-            raise NotFound("There is no such identity.")
-        return Credentials(await self._vault.decrypt(_unescaped(document["credentials"])))
+        return await self._opened(await self._document(user_id, identity_id))
 
     @translating
     async def change(
@@ -148,7 +162,6 @@ class MongoIdentities:
             raise NotFound("There is no such identity.")
         return False
 
-    @translating
     async def record_check(self, before: UserIdentity, after: UserIdentity) -> bool:
         """Store what a check made of an identity, if no client has changed it since; True when none had."""
         update = _update(before, after)
@@ -156,7 +169,11 @@ class MongoIdentities:
         update["$unset"] = {**update.get("$unset", {}), "check_owner": ""}
         if after.status is not before.status:
             update["$inc"] = {"version": 1}
-        return (await self._identities.update_one(_unchanged(before), update)).matched_count == 1
+        return await self._record(Update(_unchanged(before), update))
+
+    @translating
+    async def _record_all(self, updates: Sequence[Update]) -> Sequence[bool]:
+        return await update_each(self._identities, updates)
 
     @translating
     async def check_now(self, identity: UserIdentity, now: datetime) -> None:
@@ -309,12 +326,6 @@ def _some(user_id: str | None, identity_id: str | None) -> Document:
     """Return what finds those of a user, or one, or of all people; the gateway's own is none of theirs."""
     named = {"user_id": user_id or {"$ne": GATEWAY_ID}, "_id": identity_id}
     return {"status": _LIVING} | {key: value for key, value in named.items() if value is not None}
-
-
-def _found(document: Mapping[str, Any] | None) -> UserIdentity:
-    if document is None:
-        raise NotFound("There is no such identity.")
-    return _from_document(document)
 
 
 def _to_document(identity: UserIdentity) -> Document:

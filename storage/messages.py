@@ -11,18 +11,20 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
-from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo.errors import BulkWriteError
 
 from gateway.delivery import Delivery, DeliveryState, Recipient, RecipientState
 from gateway.errors import NotFound
 from gateway.message import EDITABLE, Attachment, Message, Participant
 from gateway.ports import ROOM, MessageFilter, Page, Room
-from storage.due import find_due
+from storage.due import find_due, indexes_of_due
 from storage.grouped import Grouped
-from storage.mongo import Document, Mongo, page_of, translating
+from storage.mongo import Document, Mongo, translating
+from storage.pages import Pages
+from storage.updates import Update, update_each
 
 logger = logging.getLogger(__name__)
 
@@ -31,54 +33,61 @@ INDEXES = {
     MESSAGES: [
         IndexModel([("user_id", ASCENDING), ("date_sort", DESCENDING), ("_id", ASCENDING)]),
         IndexModel([("user_id", ASCENDING), ("discussion_id", ASCENDING), ("date_sort", DESCENDING)]),
-        IndexModel(
-            [("delivery.due_at", ASCENDING), ("delivery.server", ASCENDING)],
-            partialFilterExpression={"delivery.due_at": {"$exists": True}},
-        ),
+        *indexes_of_due("delivery.due_at", "delivery.server"),
     ]
 }
+_DUPLICATE_KEY = 11000
 _IS_SENT = {"$eq": ["$delivery.state", DeliveryState.SENT.value]}
 _IS_QUEUED = {"$eq": ["$delivery.state", DeliveryState.QUEUED.value]}
 _IS_IN_DOUBT = {"$or": ["$delivery.in_doubt", {"$eq": ["$delivery.state", DeliveryState.SENDING.value]}]}
 
 
-class _Record(NamedTuple):
-    """An outcome to store, of the message of that key."""
-
-    owner: str
-    key: str
-    delivery: Delivery
-    keep: bool
-
-
 class MongoMessages:
-    """The core's Messages."""
+    """The core's Messages. What is read or written one by one in the same moment goes in one call."""
 
     def __init__(self, mongo: Mongo) -> None:
         self.operation_s = mongo.operation_s
+        self._check_room = mongo.check_room
         self._messages = mongo.collection(MESSAGES)
-        self._record = Grouped(self._record_all)
+        self._pages = Pages(mongo, MESSAGES)
+        self._insert = Grouped(self._insert_all)
+        self._find = Grouped(self._find_all)
+        self._update = Grouped(self._update_all)
 
-    @translating
     async def add(self, message: Message, fingerprint: str) -> str | None:
         """Store a new message. Where the user has one of that id, change nothing and return its fingerprint."""
+        self._check_room()
         document = _to_document(message) | {"fingerprint": fingerprint}
-        try:
-            await self._messages.insert_one(document)
-        except DuplicateKeyError:
-            existing = await self._messages.find_one({"_id": document["_id"]}, {"fingerprint": 1})
-            return existing["fingerprint"] if existing else await self.add(message, fingerprint)
+        while not await self._insert(document):
+            if existing := await self._find(document["_id"]):
+                return str(existing["fingerprint"])
         return None
 
     @translating
+    async def _insert_all(self, documents: Sequence[Document]) -> Sequence[bool]:
+        """Return for each whether it is new."""
+        try:
+            await self._messages.insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            faults = {fault["index"]: fault["code"] for fault in error.details["writeErrors"]}
+            if set(faults.values()) != {_DUPLICATE_KEY} or error.details["writeConcernErrors"]:
+                raise
+            return [index not in faults for index in range(len(documents))]
+        return [True] * len(documents)
+
     async def get(self, user_id: str, message_id: str) -> Message:
         """Return a message of the user. Raises NotFound."""
-        document = await self._messages.find_one({"_id": _key(user_id, message_id)})
+        document = await self._find(_key(user_id, message_id))
         if document is None:
             raise NotFound("There is no such message.")
         return _from_document(document)
 
     @translating
+    async def _find_all(self, keys: Sequence[str]) -> Sequence[Document | None]:
+        documents = await self._messages.find({"_id": {"$in": [*keys]}}).to_list(None)
+        found = {each["_id"]: each for each in documents}
+        return [found.get(key) for key in keys]
+
     async def list(self, user_id: str, where: MessageFilter, page: Page) -> tuple[int, Sequence[Message]]:
         """Return how many messages there are and a page of them, newest ``date_sort`` first."""
         query: Document = {"user_id": user_id}
@@ -89,16 +98,19 @@ class MongoMessages:
         if where.identity_id is not None:
             query["identity_id"] = where.identity_id
         order = [("date_sort", DESCENDING), ("_id", ASCENDING)]
-        total, documents = await page_of(self._messages, query, order, page)
+        total, documents = await self._pages(query, order, page)
         return total, [_from_document(document) for document in documents]
 
-    @translating
     async def save(self, message: Message) -> bool:
         """Store a draft, or the order that it has become, if it is still a draft and of that version."""
         draft = _unchanged(message) | {"delivery.state": {"$in": list(EDITABLE)}}
         document = _to_document(message) | {"version": message.version + 1}
         del document["_id"]
-        return (await self._messages.update_one(draft, {"$set": document})).matched_count == 1
+        return await self._update(Update(draft, {"$set": document}))
+
+    @translating
+    async def _update_all(self, updates: Sequence[Update]) -> Sequence[bool]:
+        return await update_each(self._messages, updates)
 
     @translating
     async def cancel(self, message: Message) -> bool:
@@ -157,43 +169,18 @@ class MongoMessages:
     async def record(self, owner: str, message: Message, *, keep: bool = False) -> bool:
         """Store ``message.delivery``, if the owner still holds the message; ``keep``: and goes on holding it.
 
-        What is recorded in the same moment goes in one write. The same record twice is recorded once, and True.
+        The same record twice is recorded once, and True.
         """
         if message.delivery is None:
             raise ValueError("a message without an order has no delivery to record")
-        answer = await self._record(
-            _Record(owner, _key(message.user_id, message.message_id), message.delivery, keep)
-        )
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    async def _record_all(self, records: Sequence[_Record]) -> Sequence[bool | Exception]:
-        """Return for each whether it is stored. What fails for a fault of its own fails by itself."""
-        try:
-            return await self._write(records)
-        except PyMongoError as error:
-            if len(records) == 1:
-                return [error]
-            return [answer for record in records for answer in await self._record_all([record])]
+        held = _one(message) | {"delivery.owner": owner}
+        stored = await self._update(Update(held, _outcome(owner, message.delivery, keep=keep)))
+        return stored or await self._is_recorded(owner, message)
 
     @translating
-    async def _write(self, records: Sequence[_Record]) -> Sequence[bool]:
-        updates = [_outcome(record) for record in records]
-        if len(updates) == 1:  # its errors say more than those of a bulk
-            matched = (await self._messages.update_one(*updates[0])).matched_count
-        else:
-            bulk = [UpdateOne(*update) for update in updates]
-            matched = (await self._messages.bulk_write(bulk, ordered=False)).matched_count
-        if matched == len(records):
-            return [True] * len(records)
-        query = {"_id": {"$in": [record.key for record in records]}}
-        marks = {"delivery.owner": 1, "delivery.recorded_by": 1}
-        stored = {each["_id"]: each["delivery"] async for each in self._messages.find(query, marks)}
-        return [
-            stored.get(record.key, {}).get("owner" if record.keep else "recorded_by") == record.owner
-            for record in records
-        ]
+    async def _is_recorded(self, owner: str, message: Message) -> bool:
+        recorded = _one(message) | {"delivery.recorded_by": owner}
+        return await self._messages.find_one(recorded, {"_id": 1}) is not None
 
     @translating
     async def release(self, held: Collection[tuple[str, Message]], now: datetime) -> None:
@@ -205,23 +192,27 @@ class MongoMessages:
         await self._messages.update_many(_held(held), [handed_back, {"$unset": "delivery.owner"}])
 
 
-def _outcome(record: _Record) -> tuple[Document, Document]:
-    """Return the filter and the update that store an outcome if its owner still holds the message."""
-    values = _delivery_to_document(record.delivery)
+def _outcome(owner: str, delivery: Delivery, *, keep: bool) -> Document:
+    """Return the update that stores an outcome."""
+    values = _delivery_to_document(delivery)
     due_at = values.pop("due_at", None)
     update: Document = {"$set": {f"delivery.{key}": value for key, value in values.items()}}
-    if not record.keep:
-        update["$set"]["delivery.recorded_by"] = record.owner
+    if not keep:
+        update["$set"]["delivery.recorded_by"] = owner
         update["$unset"] = {"delivery.owner": ""}
         if due_at is None:
             update["$unset"]["delivery.due_at"] = ""
         else:
             update["$set"]["delivery.due_at"] = due_at
-    return {"_id": record.key, "delivery.owner": record.owner}, update
+    return update
+
+
+def _one(message: Message) -> Document:
+    return {"_id": _key(message.user_id, message.message_id), "user_id": message.user_id}
 
 
 def _unchanged(message: Message) -> Document:
-    return {"_id": _key(message.user_id, message.message_id), "version": message.version}
+    return _one(message) | {"version": message.version}
 
 
 def _held(held: Collection[tuple[str, Message]]) -> Document:
@@ -262,6 +253,7 @@ def _to_document(message: Message) -> Document:
         "internet_message_id": message.internet_message_id,
         "raw_msg_id": message.raw_msg_id,
         "version": message.version,
+        "size": message.size,
         "delivery": _delivery_to_document(message.delivery) if message.delivery else {"state": None},
     }
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 
-from pymongo import ASCENDING, IndexModel
+from pymongo import ASCENDING, DESCENDING, IndexModel
 
 from gateway.errors import Unavailable
 from gateway.user import Tokens
@@ -32,7 +32,7 @@ TOKENS = "tokens"
 INDEXES = {
     TOKENS: [
         IndexModel([("refresh_expires_at", ASCENDING)], expireAfterSeconds=0),
-        IndexModel([("user_id", ASCENDING)]),
+        IndexModel([("user_id", ASCENDING), ("refresh_expires_at", DESCENDING)]),
         IndexModel([("refresh", ASCENDING)], unique=True),
     ]
 }
@@ -137,6 +137,13 @@ class MongoTokens:
         valid = {"refresh": _hash(refresh_token), "refresh_expires_at": {"$gt": now}}
         document = await self._tokens.find_one_and_delete(valid, session=session)
         return document or None
+
+    async def keep_newest(self, user_id: str, most: int, session: Session) -> None:
+        """Void the pairs of a user that are older than so many others."""
+        newest_first = self._tokens.find({"user_id": user_id}, {"_id": 1}, session=session)
+        old = newest_first.sort("refresh_expires_at", DESCENDING).skip(most)
+        if keys := [each["_id"] async for each in old]:
+            await self._tokens.delete_many({"_id": {"$in": keys}}, session=session)
 
     async def void(self, user_id: str, session: Session, keep: str | None = None) -> None:
         """Void all pairs of a user but that of the access token ``keep``."""

@@ -7,6 +7,7 @@ and so does a change of the password or a deletion: of two at once one is run ag
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
@@ -24,8 +25,8 @@ from storage.erasures import MongoErasures
 from storage.identities import MongoIdentities
 from storage.mongo import Document, Mongo, Session, translating
 from storage.tokens import MongoTokens
+from storage.usage import USERS
 
-USERS = "users"
 INDEXES = {USERS: [IndexModel([("name_key", ASCENDING)], unique=True)]}
 _PAGE = 1000  # documents
 
@@ -109,8 +110,11 @@ class MongoUsers:
         )
         return "username" not in named
 
-    async def issue(self, user_id: str, password_hash: str, tokens: Tokens) -> bool:
-        """Store a pair of tokens if the user is there and has this password hash still; True when it was."""
+    async def issue(self, user_id: str, password_hash: str, tokens: Tokens, most: int = sys.maxsize) -> bool:
+        """Store a pair of tokens if the user is there and has this password hash still; True when it was.
+
+        Of more than ``most`` pairs the oldest are void.
+        """
 
         async def hold_and_insert(session: Session) -> bool:
             held = await self._users.update_one(
@@ -118,6 +122,7 @@ class MongoUsers:
             )
             if held.matched_count:
                 await self._tokens.insert(user_id, tokens, session)
+                await self._tokens.keep_newest(user_id, most, session)
             return held.matched_count == 1
 
         return await self._mongo.in_transaction(hold_and_insert)

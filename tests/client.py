@@ -44,6 +44,7 @@ class Client:
         async with self.http.request(verb, path, **kwargs) as response:
             reply = Reply(response.status, response.headers.copy(), await response.read())
             self.contract.check(verb, response.url.raw_path, reply)
+            check_for_browsers(reply)
             return reply
 
     async def call(self, verb: str, path: str, body: Any = None, **kwargs: Any) -> Reply:
@@ -99,6 +100,13 @@ class Client:
         """Order the sending."""
         body = {"actions": ["send"], "params": params}
         return await self.post(f"/api/v1/messages/{message_id}/actions", body)
+
+
+def check_for_browsers(reply: Reply) -> None:
+    """See that no answer gives a page of others a hold: no cookie to act with, nothing to frame or to guess."""
+    assert "Set-Cookie" not in reply.headers
+    assert reply.headers["X-Content-Type-Options"] == "nosniff"
+    assert "frame-ancestors 'none'" in reply.headers["Content-Security-Policy"]
 
 
 def remote(provider: Provider, **changes: Any) -> dict[str, Any]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import click
 
 from api import log
 from api.commands.frame import config_option, errors_to_exit_codes, load, run
+from api.doctor import open_secrets
 from api.main import Role
 from api.main import serve as serve_gateway
+from api.process import keep_memory_private
 from gateway.errors import StartError
+
+logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -31,6 +36,9 @@ def serve(path: Path | None, role: Role) -> None:
     """
     settings = load(path)
     log.configure(settings.log)
+    keep_memory_private()
+    for each in open_secrets(settings, path):
+        logger.warning(each.found, extra={"advice": each.advice})
     run(serve_gateway(settings, role))
 
 

@@ -15,7 +15,7 @@ from api.fields import HeaderText, IdentifierField, MailboxField, StrictSchema, 
 from api.routing import Answer, Call, Operation
 from gateway.compose import Compose, Wording
 from gateway.delivery import Delivery, DeliveryState
-from gateway.errors import Conflict, Forbidden, Refused, RemoteError, Stale
+from gateway.errors import Conflict, Forbidden, Refused, RemoteError, Stale, TooOften
 from gateway.message import PARTICIPANT_TYPES, Message, Participant
 from gateway.send import Send
 from gateway.timestamp import rfc3339
@@ -155,7 +155,7 @@ class MessageRoutes:
                 ),
                 body=NewDraftSchema,
                 answers={201: CreatedMessageSchema},
-                refusals=[Conflict],
+                refusals=[Conflict, TooOften],
             ),
             Operation(
                 verb="GET",
@@ -173,7 +173,7 @@ class MessageRoutes:
                 description="403 where the message is a draft no more.",
                 body=DraftPatchSchema,
                 answers={204: None},
-                refusals=[Forbidden, Conflict, Stale],
+                refusals=[Forbidden, Conflict, Stale, TooOften],
                 exists=self._message,
             ),
             Operation(
@@ -198,7 +198,7 @@ class MessageRoutes:
                 ),
                 body=MessageActionsSchema,
                 answers={200: MessageSchema, 202: MessageSchema},
-                refusals=[Conflict, RemoteError],
+                refusals=[Conflict, RemoteError, TooOften],
                 exists=self._message,
             ),
             Operation(
@@ -252,7 +252,9 @@ class MessageRoutes:
 
     async def _raw(self, call: Call) -> Answer:
         raw = await self._compose.raw(call.user_id, call.path["raw_msg_id"])
-        return Answer(raw, headers={"Content-Type": "message/rfc822"})
+        # To be stored: some browsers show a message, whose text is anybody's, as if it were a page of this site.
+        headers = {"Content-Type": "message/rfc822", "Content-Disposition": 'attachment; filename="message.eml"'}
+        return Answer(raw, headers=headers)
 
 
 def _wording(body: Mapping[str, Any]) -> Wording:

@@ -9,7 +9,7 @@ from api.answers import AliasesSchema, AliasSchema
 from api.fields import MailboxField, PageSchema, StrictSchema, page_arguments
 from api.routing import Answer, Call, Operation
 from api.v2.mailboxes import LocalPart
-from gateway.errors import Conflict, Forbidden, RemoteError
+from gateway.errors import Conflict, Forbidden, RemoteError, TooOften
 from gateway.mailbox import Alias
 from gateway.ports import Page
 from gateway.postmaster import Postmaster
@@ -51,7 +51,7 @@ class AliasRoutes:
                 description="For administrators of the domain.",
                 body=NewAliasSchema,
                 answers={201: AliasSchema},
-                refusals=[Forbidden, Conflict, RemoteError],
+                refusals=[Forbidden, Conflict, RemoteError, TooOften],
                 exists=self._domain,
             ),
             Operation(

@@ -8,11 +8,11 @@ from urllib.parse import quote
 from api.answers import AttachedSchema
 from api.routing import ANY_MEDIA_TYPE, Answer, Call, Operation
 from gateway.attach import Attach
-from gateway.errors import Conflict, Forbidden, Stale
+from gateway.errors import Conflict, Forbidden, Stale, TooOften
 from gateway.mime import in_ascii, quoted_string
 
 # Whatever the file is, no browser shall run it in the name of this site.
-_POLICY = "default-src 'none'; sandbox"
+_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 
 
 class AttachmentRoutes:
@@ -33,7 +33,7 @@ class AttachmentRoutes:
                 description="413 where the message would be over the size limit, 403 where it is no draft.",
                 file="attachment",
                 answers={201: AttachedSchema},
-                refusals=[Forbidden, Conflict],
+                refusals=[Forbidden, Conflict, TooOften],
                 exists=self._message,
             ),
             Operation(

@@ -209,7 +209,7 @@ class IdentityRoutes:
                 description="Another `identifier` or `protocol` is 403: that is another account.",
                 body=RemotePatchSchema,
                 answers={204: None},
-                refusals=[Forbidden, Conflict, Stale],
+                refusals=[Forbidden, Conflict, Stale, TooOften],
                 exists=self._remote,
             ),
             Operation(
@@ -232,7 +232,7 @@ class IdentityRoutes:
                 ),
                 body=ActionsSchema,
                 answers={200: UserIdentitySchema},
-                refusals=[Conflict],
+                refusals=[Conflict, TooOften],
                 exists=self._remote,
             ),
             self._history([one_local], self._local),
@@ -297,8 +297,7 @@ class IdentityRoutes:
         return Answer(status=204)
 
     async def _act(self, call: Call) -> Answer:
-        identity = await self._remote(call)
-        return Answer(identity_json(await self._checks.check(identity.user_id, identity.identity_id)))
+        return Answer(identity_json(await self._connect.check_remote(call.user_id, call.path["identity_id"])))
 
 
 def new_remote(body: Mapping[str, Any]) -> NewRemote:

@@ -139,7 +139,7 @@ class MailboxRoutes:
                 description="For administrators of the domain. A link to sign in goes to `secondary_email`.",
                 body=NewMailboxSchema,
                 answers={201: MailboxSchema},
-                refusals=[Forbidden, Conflict, RemoteError],
+                refusals=[Forbidden, Conflict, RemoteError, TooOften],
                 exists=self._domain,
                 located=True,
             ),

@@ -103,6 +103,23 @@ async def test_order_needs_the_version_seen(store: MongoMessages) -> None:
     assert sorted(outcomes) == [False, False, False, False, True]
 
 
+async def test_changes_by_several_processes(store: MongoMessages, mongo: Mongo) -> None:
+    """Who changes a draft is told so, also where somebody else has changed it again a moment later."""
+    draft = message()
+    await store.add(draft, "")
+
+    async def change(process: MongoMessages) -> None:
+        saved = False
+        while not saved:
+            seen = await process.get(USER, draft.message_id)
+            saved = await process.save(replace(seen, body=f"{seen.body}+"))
+
+    processes = [MongoMessages(mongo) for _ in range(4)]
+    for _ in range(3):
+        await asyncio.gather(*(change(process) for process in processes * 4))
+    assert (await store.get(USER, draft.message_id)).body == draft.body + 48 * "+"
+
+
 async def test_claim(store: MongoMessages) -> None:
     """A due message is claimed once, is sending, and counts the attempt."""
     draft = await queued(store)
