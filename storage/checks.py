@@ -18,6 +18,7 @@ from gateway.ports import Page
 from storage.grouped import Grouped
 from storage.mongo import Document, Mongo, translating
 from storage.pages import Pages
+from storage.updates import insert_each
 
 CHECKS = "checks"
 OWNER = "of.user_id"
@@ -68,9 +69,8 @@ class MongoHistory:
         )
 
     @translating
-    async def _insert_all(self, documents: Sequence[Document]) -> Sequence[None]:
-        await self._checks.insert_many(documents, ordered=False)
-        return [None] * len(documents)
+    async def _insert_all(self, documents: Sequence[Document]) -> Sequence[bool | Exception]:
+        return await insert_each(self._checks, documents)
 
     async def list(
         self, user_id: str, identity_id: str, since: datetime | None, page: Page

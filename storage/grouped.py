@@ -21,12 +21,12 @@ _AT_ONCE = 2
 class Grouped(Generic[Question, Answer]):
     """Answers questions by ``ask``, which takes several and returns their answers in the same order.
 
-    A question that comes alone is asked at once. Where ``ask`` fails, each of its questions is asked by itself, for
-    the fault may be of one; but where the database is away they fail, and all that wait with them. A caller that
-    is canceled takes nothing back.
+    A question that comes alone is asked at once. An answer that is an exception is raised to its caller. Where
+    ``ask`` itself fails, nothing was done, and each question is asked by itself, for the fault may be of one; but
+    where the database is away they fail, and all that wait with them. A caller that is canceled takes nothing back.
     """
 
-    def __init__(self, ask: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]]) -> None:
+    def __init__(self, ask: Callable[[Sequence[Question]], Awaitable[Sequence[Answer | Exception]]]) -> None:
         self._ask = ask
         self._open: list[tuple[Question, asyncio.Future[Answer]]] = []
         self._under_way: set[asyncio.Task[None]] = set()
@@ -62,9 +62,11 @@ class Grouped(Generic[Question, Answer]):
                 for each in group:
                     await self._answer([each])
         else:
-            for (_, future), answer in zip(group, answers, strict=True):
-                if not future.done():
-                    future.set_result(answer)
+            for each, answer in zip(group, answers, strict=True):
+                if isinstance(answer, Exception):
+                    _fail([each], answer)
+                elif not each[1].done():
+                    each[1].set_result(answer)
 
 
 def _fail(group: Sequence[tuple[Question, asyncio.Future[Answer]]], error: Exception) -> None:

@@ -172,7 +172,7 @@ class MongoIdentities:
         return await self._record(Update(_unchanged(before), update))
 
     @translating
-    async def _record_all(self, updates: Sequence[Update]) -> Sequence[bool]:
+    async def _record_all(self, updates: Sequence[Update]) -> Sequence[bool | Exception]:
         return await update_each(self._identities, updates)
 
     @translating

@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
-from pymongo.errors import BulkWriteError
 
 from gateway.delivery import Delivery, DeliveryState, Recipient, RecipientState
 from gateway.errors import NotFound
@@ -24,7 +23,7 @@ from storage.due import find_due, indexes_of_due
 from storage.grouped import Grouped
 from storage.mongo import Document, Mongo, translating
 from storage.pages import Pages
-from storage.updates import Update, update_each
+from storage.updates import Update, insert_each, update_each
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +35,6 @@ INDEXES = {
         *indexes_of_due("delivery.due_at", "delivery.server"),
     ]
 }
-_DUPLICATE_KEY = 11000
 _IS_SENT = {"$eq": ["$delivery.state", DeliveryState.SENT.value]}
 _IS_QUEUED = {"$eq": ["$delivery.state", DeliveryState.QUEUED.value]}
 _IS_IN_DOUBT = {"$or": ["$delivery.in_doubt", {"$eq": ["$delivery.state", DeliveryState.SENDING.value]}]}
@@ -64,16 +62,8 @@ class MongoMessages:
         return None
 
     @translating
-    async def _insert_all(self, documents: Sequence[Document]) -> Sequence[bool]:
-        """Return for each whether it is new."""
-        try:
-            await self._messages.insert_many(documents, ordered=False)
-        except BulkWriteError as error:
-            faults = {fault["index"]: fault["code"] for fault in error.details["writeErrors"]}
-            if set(faults.values()) != {_DUPLICATE_KEY} or error.details["writeConcernErrors"]:
-                raise
-            return [index not in faults for index in range(len(documents))]
-        return [True] * len(documents)
+    async def _insert_all(self, documents: Sequence[Document]) -> Sequence[bool | Exception]:
+        return await insert_each(self._messages, documents)
 
     async def get(self, user_id: str, message_id: str) -> Message:
         """Return a message of the user. Raises NotFound."""
@@ -109,7 +99,7 @@ class MongoMessages:
         return await self._update(Update(draft, {"$set": document}))
 
     @translating
-    async def _update_all(self, updates: Sequence[Update]) -> Sequence[bool]:
+    async def _update_all(self, updates: Sequence[Update]) -> Sequence[bool | Exception]:
         return await update_each(self._messages, updates)
 
     @translating

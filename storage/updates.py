@@ -1,4 +1,4 @@
-"""Updates of single documents, each if the document still is as somebody saw it, several in one write."""
+"""Writes of single documents, several in one call, and what became of each."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, WriteConcernError, WriteError
 
 from storage.mongo import Collection, Document
 
+_DUPLICATE_KEY = 11000
 _IMMUTABLE_FIELD = 66
 _NEVER_INSERTED = {"$setOnInsert": {"_id": None}}
 
@@ -21,8 +22,8 @@ class Update(NamedTuple):
     change: Document
 
 
-async def update_each(collection: Collection, updates: Sequence[Update]) -> Sequence[bool]:
-    """Return for each update whether there was such a document. Raises the driver's errors.
+async def update_each(collection: Collection, updates: Sequence[Update]) -> Sequence[bool | Exception]:
+    """Return for each update whether there was such a document, or its error. Raises what concerns all of them.
 
     A write of several tells how many matched, but which ones only where each that did not is an error. So each is
     an upsert, and of a document that cannot be: another ``_id`` than the one that it is looked for by.
@@ -33,8 +34,26 @@ async def update_each(collection: Collection, updates: Sequence[Update]) -> Sequ
     try:
         await collection.bulk_write(bulk, ordered=False)
     except BulkWriteError as error:
-        missed = {fault["index"] for fault in error.details["writeErrors"] if fault["code"] == _IMMUTABLE_FIELD}
-        if len(missed) < len(error.details["writeErrors"]) or error.details["writeConcernErrors"]:
-            raise
-        return [index not in missed for index in range(len(updates))]
+        return _answers(error, len(updates), _IMMUTABLE_FIELD)
     return [True] * len(updates)
+
+
+async def insert_each(collection: Collection, documents: Sequence[Document]) -> Sequence[bool | Exception]:
+    """Return for each document whether it is new, or its error. Raises what concerns all of them."""
+    try:
+        await collection.insert_many(documents, ordered=False)
+    except BulkWriteError as error:
+        return _answers(error, len(documents), _DUPLICATE_KEY)
+    return [True] * len(documents)
+
+
+def _answers(error: BulkWriteError, count: int, no: int) -> Sequence[bool | Exception]:
+    """Return False for what failed with the code ``no``. Nothing of it may be tried again: the rest is stored."""
+    answers: list[bool | Exception] = [True] * count
+    for concern in error.details["writeConcernErrors"]:
+        unsafe = WriteConcernError(concern.get("errmsg", ""), concern.get("code"), concern)
+        answers = [unsafe] * count
+    for fault in error.details["writeErrors"]:
+        failed = WriteError(fault["errmsg"], fault["code"], fault)
+        answers[fault["index"]] = False if fault["code"] == no else failed
+    return answers

@@ -58,7 +58,7 @@ class MongoUsage:
         await self._move(Update({"_id": user_id}, {"$inc": less, "$set": {"moved_at": now}}))
 
     @translating
-    async def _move_all(self, updates: Sequence[Update]) -> Sequence[bool]:
+    async def _move_all(self, updates: Sequence[Update]) -> Sequence[bool | Exception]:
         return await update_each(self._usage, updates)
 
     @translating

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-from pymongo.errors import BulkWriteError
+from pymongo.errors import WriteError
 
 from storage.grouped import Grouped
 from storage.mongo import Mongo
-from storage.updates import Update, update_each
+from storage.updates import Update, insert_each, update_each
 
 CHANGE = {"$set": {"word": "new"}, "$inc": {"version": 1}}
 
@@ -37,8 +36,22 @@ async def test_of_one_document(mongo: Mongo) -> None:
 
 
 async def test_other_faults(mongo: Mongo) -> None:
-    """What the server refuses for another reason is an error."""
+    """What the server refuses for another reason fails with it, by itself; the others are stored, once."""
     numbers = mongo.collection("numbers")
     await numbers.insert_many([{"_id": 1, "word": "text"}, {"_id": 2}])
-    with pytest.raises(BulkWriteError):
-        await update_each(numbers, [Update({"_id": n}, {"$inc": {"word": 1}}) for n in (1, 2)])
+    grouped: Grouped[Update, bool] = Grouped(lambda updates: update_each(numbers, updates))
+    more = [Update({"_id": n}, {"$inc": {"word": 1}}) for n in (1, 2, 3)]
+    first, second, third = await asyncio.gather(*map(grouped, more), return_exceptions=True)
+    assert isinstance(first, WriteError)
+    assert (second, third) == (True, False)
+    assert await numbers.find_one({"_id": 2}) == {"_id": 2, "word": 1}
+
+
+async def test_inserts(mongo: Mongo) -> None:
+    """Of several new documents those whose key is there already are not stored, and all others are."""
+    numbers = mongo.collection("numbers")
+    await numbers.insert_one({"_id": 2, "word": "old"})
+    documents = [{"_id": n, "word": "new"} for n in (1, 2, 3, 3)]
+    assert await insert_each(numbers, documents) == [True, False, True, False]
+    stored = {each["_id"]: each["word"] async for each in numbers.find()}
+    assert stored == {1: "new", 2: "old", 3: "new"}
