@@ -38,9 +38,9 @@ imports: $(VENV)/.development
 tests: $(VENV)/.development
 	$(BIN)/pytest
 
-## torture: hundreds of deaths, faults and hostile inputs, in at most an hour; the figures are docs/reliability.md's
+## torture: hundreds of deaths, faults and hostile inputs, in about half an hour; writes docs/reliability.md
 torture: $(VENV)/.development
-	$(BIN)/pytest -m torture -s
+	$(BIN)/pytest -m torture --figures docs/reliability.md
 
 ## bench: what the gateway exists for, beside what it could cost, in about an hour; writes docs/performance.md
 bench: $(VENV)/.development

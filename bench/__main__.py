@@ -16,7 +16,7 @@ from pathlib import Path
 import uvloop
 
 from bench import checking, many, requests, sending, sharing, start
-from bench.figures import Figure, as_markdown, show
+from bench.figures import Figure, as_markdown, put, show
 from storage.embedded import EmbeddedMongod
 
 PARTS: Mapping[str, Callable[[str, Path, int], Awaitable[Sequence[Figure]]]] = {
@@ -28,7 +28,6 @@ PARTS: Mapping[str, Callable[[str, Path, int], Awaitable[Sequence[Figure]]]] = {
     "many": many.measure,
 }
 _DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
-_BEGIN, _END = "<!-- measured by make bench -->\n", "<!-- end -->\n"
 _ALL_S = 2 * 3600.0
 
 
@@ -46,11 +45,9 @@ async def measured(parts: Sequence[str], rounds: int) -> Sequence[Figure]:
 
 def write(figures: Sequence[Figure], rounds: int) -> None:
     """Put the table, with the machine, in its place in docs/performance.md."""
-    before, _, rest = _DOCUMENT.read_text().partition(_BEGIN)
-    after = rest.partition(_END)[2]
     machine = f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    said = f"\nMedians of {rounds} rounds, in brackets the least and the greatest. {machine}.\n\n"
-    _DOCUMENT.write_text(f"{before}{_BEGIN}{said}{as_markdown(figures)}\n{_END}{after}")
+    said = f"Medians of {rounds} rounds, in brackets the least and the greatest. {machine}.\n\n"
+    put(said + as_markdown(figures), _DOCUMENT)
 
 
 def _processor() -> str:

@@ -13,6 +13,7 @@ import trustme
 import uvloop
 
 from api.demo.provider import Account, Provider
+from bench.figures import put
 from storage.embedded import EmbeddedMongod
 from storage.mongo import Mongo
 
@@ -34,10 +35,21 @@ def figures() -> Callable[[str, object], None]:
     return lambda what, value: _figures.update({what: str(value)})
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show the figures as they stand in docs/reliability.md."""
-    for what, value in _figures.items():
-        terminalreporter.write_line(f"| {what} | {value} |")
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run that succeeds put its figures in their place in a document."""
+    parser.addoption("--figures", type=Path, metavar="DOCUMENT", help="put the figures there")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
+) -> None:
+    """Show the figures, as they stand in docs/reliability.md."""
+    rows = [("what", "figure"), ("---", "---"), *_figures.items()]
+    table = "".join(f"| {what} | {value} |\n" for what, value in rows)
+    if _figures:
+        terminalreporter.write_line(table)
+    if exitstatus == pytest.ExitCode.OK and (document := config.getoption("--figures")):
+        put(table, document)
 
 
 @pytest.fixture(scope="session")
