@@ -20,7 +20,7 @@ from uuid import uuid4
 from gateway import reply
 from gateway.body import excerpt
 from gateway.delivery import DeliveryState
-from gateway.errors import Conflict, Forbidden, Invalid, NotFound
+from gateway.errors import Conflict, Forbidden, Full, Invalid, NotFound
 from gateway.identity import UserIdentity
 from gateway.message import RECIPIENT_TYPES, Message, Participant, discussion_id
 from gateway.patch import Change, merge
@@ -75,7 +75,11 @@ class Compose:
             date_sort=now,
         )
         message = await self._worded(blank, wording)
-        await self.quota.keep(user_id, message.size, partial(self._add, message, fingerprint))
+        try:
+            await self.quota.keep(user_id, message.size, partial(self._add, message, fingerprint))
+        except Full:  # perhaps by this very draft, when it came before and its answer was lost
+            if message_id is None or await self.messages.fingerprint(user_id, message_id) != fingerprint:
+                raise
         return message.message_id
 
     async def _add(self, message: Message, fingerprint: str) -> bool:

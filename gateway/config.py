@@ -405,7 +405,12 @@ class ChecksSection:
     """How accounts are checked in the background."""
 
     concurrency: int = _key(50, "Identities that one process checks at once.", minimum=1, maximum=1000)
-    per_host: int = _key(10, "Identities of one host that one process checks at once.", minimum=1, maximum=1000)
+    per_host: int = _key(
+        10,
+        "Identities of one host that one process checks at once, and no more than are left for others.",
+        minimum=1,
+        maximum=1000,
+    )
     poll_s: float = _key(1.0, "Seconds between looks for checks that are due.", minimum=0.01, maximum=60)
 
 

@@ -39,6 +39,7 @@ from gateway.quota import Quota
 from gateway.throttle import Attempt, Throttle
 
 _TRIES = 100  # of a change that others come before, each time
+_TOKEN = "accesstoken"  # noqa: S105 - the key of one
 _DEFAULTED = 2  # keys of infos that are stored with a default, and do not count where the client left them out
 
 
@@ -90,6 +91,8 @@ class Connect:
             attempt = await self._tried(identity)
             identity = await self.checks.verify(identity, new.credentials)
             await self.throttle.take_back(attempt)
+        else:
+            await self._to_be_tried(identity, new.credentials.values)
         most = self.quota.most(user_id, self.quota.limits.identities)
         await self.identities.add(identity, new.credentials, most=most)
         return identity
@@ -128,6 +131,7 @@ class Connect:
         is not what is stored), Stale; TooOften (credentials, which are then checked).
         """
         change = replace(change, patch=_changeable(change.patch), current=_changeable(change.current))
+        counted = False
         for _ in range(_TRIES):
             identity = await self.get(user_id, identity_id, IdentityType.REMOTE)
             credentials = await self._credentials(identity, change.patch)
@@ -136,8 +140,9 @@ class Connect:
                 raise Forbidden("Identifier and protocol of an identity cannot be changed. Add another identity.")
             change.check(identity, _seen(identity))
             written = credentials if "credentials" in change.patch else None
-            if written is not None:
-                await self._tried(after)
+            if not counted:
+                await self._to_be_tried(after, change.patch.get("credentials") or {})
+                counted = True
             exactly = change.precondition is not None
             if await self.identities.change(identity, after, written, exactly=exactly):
                 return
@@ -155,7 +160,7 @@ class Connect:
         """Return the identity as it will be. Raises Invalid."""
         wanted = merge(_seen(identity), patch)
         infos = wanted.get("infos", {})
-        if "accesstoken" in (patch.get("credentials") or {}) and "authtype" not in (patch.get("infos") or {}):
+        if _TOKEN in (patch.get("credentials") or {}) and "authtype" not in (patch.get("infos") or {}):
             infos.pop("authtype", None)  # it follows from the credentials, as it did when the identity was added
         infos = _with_defaults(infos, credentials)
         if len(infos) > MAX_KEYS + _DEFAULTED:
@@ -196,6 +201,11 @@ class Connect:
     async def _tried(self, identity: UserIdentity) -> Attempt:
         """Count what tries a password at a server, which may be somebody else's there. Raises TooOften."""
         return await self.throttle.spend("verification", f"{identity.user_id} {identity.host}")
+
+    async def _to_be_tried(self, identity: UserIdentity, values: Mapping[str, Any]) -> None:
+        """Count new credentials, which a worker tries, unless they are a token only. Raises TooOften."""
+        if values.keys() - {_TOKEN}:
+            await self.throttle.spend("credentials", f"{identity.user_id} {identity.host}")
 
     async def delete_remote(self, user_id: str, identity_id: str, change: Change[UserIdentity]) -> None:
         """Delete a remote identity; its credentials are destroyed at once. Raises NotFound, Conflict, Stale."""

@@ -300,6 +300,9 @@ ROOM = Room()
 class Messages(Protocol):
     """The messages with their deliveries: one document each, so that every change of state is one atomic write."""
 
+    async def fingerprint(self, user_id: str, message_id: str) -> str | None:
+        """Return the fingerprint of a message of the user, None where there is no such message."""
+
     async def add(self, message: Message, fingerprint: str) -> str | None:
         """Store a new message. Where the user has one of that id, change nothing and return its fingerprint."""
 

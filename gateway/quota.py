@@ -127,7 +127,7 @@ class Quota:
             name: max(counters.get(name, 0), demand.floor) + demand.amount - demand.ceiling
             for name, demand in demands.items()
         }
-        if over["bytes"] > 0:
+        if over["bytes"] > 0 or len(demands) == 1:
             return Full(
                 f"There is no room for it: your drafts and messages may take up {self.limits.storage_bytes} bytes"
                 " (limits.storage_bytes). Delete some of them first."

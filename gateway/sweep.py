@@ -2,8 +2,8 @@
 
 Bytes are stored before the message that names them, and removed after it no longer does; so death in between
 leaves some. A round goes through the keys of all bytes there are, a batch at a time: 1. which does no message name?
-2. those of a day ago and longer are removed, for no request is under way so long; 3. where the round goes on, and
-when, is stored. Of all workers one at a time has a round.
+2. those of three days ago and longer are removed, for no upload takes so long; 3. where the round goes on is
+stored, and when. Of all workers one at a time has a round.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gateway.ports import Clock, Leftovers, Round
 
 logger = logging.getLogger(__name__)
 
-LEFT_AFTER = timedelta(days=1)
+LEFT_AFTER = timedelta(days=3)  # the largest message there may be takes 58 h, at 500 bytes a second
 BETWEEN_BATCHES = timedelta(seconds=10)
 BETWEEN_ROUNDS = timedelta(hours=6)
 

@@ -32,6 +32,7 @@ _IPV6_PREFIX = 64  # RFC 4291 §2.5.1: what one subscriber has at the least
 COSTS = {
     "registration": (100, timedelta(seconds=5)),  # by source; it costs a slow hash
     "verification": (20, timedelta(seconds=30)),  # by user and host, if it fails; the server would count it as ours
+    "credentials": (100, timedelta(minutes=1)),  # by user and host; a worker tries them there at once
     "discovery": (20, timedelta(seconds=3)),  # by user
     "domain": (300, timedelta(minutes=1)),  # by user; each is a slow key, and a name that nobody else can have
     "domain check": (120, timedelta(seconds=5)),  # by domain; it asks whichever name servers the domain has

@@ -11,9 +11,7 @@ from pymongo import ASCENDING, IndexModel
 from gateway.ports import Room
 from storage.mongo import Collection, Document
 
-_LOOKED_AT = 4
-_ENOUGH = 4
-"""A claim that has all but this part of what there is room for need not look further: the next one is near."""
+_LOOKED_AT = 4  # times what is wanted: more keys of an index cost less than another question
 
 
 def indexes_of_due(date: str, host: str) -> Sequence[IndexModel]:
@@ -35,12 +33,12 @@ async def find_due(
     """
     keys: list[str] = []
     busy = Counter(room.busy)
-    while (wanted := limit - len(keys)) > limit // _ENOUGH:
+    while wanted := limit - len(keys):
         full = [name for name, count in busy.items() if count >= room.share(len(keys))]
         query: Document = {date: {"$lte": now}}
         if full or keys:  # a question of another kind, for which the server finds the better index by itself
             query |= {host: {"$nin": full}, "_id": {"$nin": keys}}
-        most = _LOOKED_AT * wanted  # keys of an index: more of them cost less than another question
+        most = _LOOKED_AT * wanted
         found = await collection.find(query, {host: 1}).sort(date, ASCENDING).limit(most).to_list(most)
         for document in found:
             name = _at(document, host)

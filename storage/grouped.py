@@ -59,14 +59,21 @@ class Grouped(Generic[Question, Answer]):
             if len(group) == 1:
                 _fail(group, error)
             else:
-                for each in group:
-                    await self._answer([each])
+                await self._answer_singly(group)
         else:
             for each, answer in zip(group, answers, strict=True):
                 if isinstance(answer, Exception):
                     _fail([each], answer)
                 elif not each[1].done():
                     each[1].set_result(answer)
+
+    async def _answer_singly(self, group: Sequence[tuple[Question, asyncio.Future[Answer]]]) -> None:
+        for number, each in enumerate(group):
+            await self._answer([each])
+            error = None if each[1].cancelled() else each[1].exception()
+            if isinstance(error, Unavailable):
+                _fail(group[number:], error)
+                return
 
 
 def _fail(group: Sequence[tuple[Question, asyncio.Future[Answer]]], error: Exception) -> None:

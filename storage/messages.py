@@ -57,9 +57,14 @@ class MongoMessages:
         self._check_room()
         document = _to_document(message) | {"fingerprint": fingerprint}
         while not await self._insert(document):
-            if existing := await self._find(document["_id"]):
-                return str(existing["fingerprint"])
+            if (existing := await self.fingerprint(message.user_id, message.message_id)) is not None:
+                return existing
         return None
+
+    async def fingerprint(self, user_id: str, message_id: str) -> str | None:
+        """Return the fingerprint of a message of the user, None where there is no such message."""
+        document = await self._find(_key(user_id, message_id))
+        return document["fingerprint"] if document else None
 
     @translating
     async def _insert_all(self, documents: Sequence[Document]) -> Sequence[bool | Exception]:

@@ -16,6 +16,7 @@ from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession, A
 from pymongo import IndexModel, ReadPreference
 from pymongo.errors import (
     AutoReconnect,
+    BulkWriteError,
     ConfigurationError,
     ConnectionFailure,
     EncryptionError,
@@ -62,6 +63,10 @@ def is_unavailable(error: PyMongoError) -> bool:
     """True when the same operation may succeed later."""
     if isinstance(error, EncryptionError) and isinstance(error.cause, PyMongoError):
         return is_unavailable(error.cause)
+    if isinstance(error, BulkWriteError):  # what is not on a majority may be lost
+        codes = {fault["code"] for fault in error.details["writeErrors"]}
+        if codes & _UNAVAILABLE_CODES or error.details["writeConcernErrors"]:
+            return True
     if isinstance(error, OperationFailure) and error.code in _UNAVAILABLE_CODES:
         return True
     labelled = any(error.has_error_label(label) for label in _UNAVAILABLE_LABELS)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError, WriteConcernError, WriteError
+from pymongo.errors import BulkWriteError, WriteError
 
-from storage.mongo import Collection, Document
+from storage.mongo import Collection, Document, is_unavailable
 
-_DUPLICATE_KEY = 11000
+DUPLICATE_KEY = 11000
 _IMMUTABLE_FIELD = 66
 _NEVER_INSERTED = {"$setOnInsert": {"_id": None}}
 
@@ -34,7 +34,7 @@ async def update_each(collection: Collection, updates: Sequence[Update]) -> Sequ
     try:
         await collection.bulk_write(bulk, ordered=False)
     except BulkWriteError as error:
-        return _answers(error, len(updates), _IMMUTABLE_FIELD)
+        return answers(error, len(updates), _IMMUTABLE_FIELD)
     return [True] * len(updates)
 
 
@@ -43,17 +43,19 @@ async def insert_each(collection: Collection, documents: Sequence[Document]) -> 
     try:
         await collection.insert_many(documents, ordered=False)
     except BulkWriteError as error:
-        return _answers(error, len(documents), _DUPLICATE_KEY)
+        return answers(error, len(documents), DUPLICATE_KEY)
     return [True] * len(documents)
 
 
-def _answers(error: BulkWriteError, count: int, no: int) -> Sequence[bool | Exception]:
-    """Return False for what failed with the code ``no``. Nothing of it may be tried again: the rest is stored."""
-    answers: list[bool | Exception] = [True] * count
-    for concern in error.details["writeConcernErrors"]:
-        unsafe = WriteConcernError(concern.get("errmsg", ""), concern.get("code"), concern)
-        answers = [unsafe] * count
+def answers(error: BulkWriteError, count: int, no: int) -> Sequence[bool | Exception]:
+    """Return what became of each of so many writes: False for what failed with the code ``no``, or the fault.
+
+    None of them may be tried again, for the rest is stored. Raises the error where it is the database's trouble.
+    """
+    if is_unavailable(error):
+        raise error
+    became: list[bool | Exception] = [True] * count
     for fault in error.details["writeErrors"]:
         failed = WriteError(fault["errmsg"], fault["code"], fault)
-        answers[fault["index"]] = False if fault["code"] == no else failed
-    return answers
+        became[fault["index"]] = False if fault["code"] == no else failed
+    return became

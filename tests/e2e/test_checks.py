@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from api.demo.provider import Provider
-from gateway.identity import Credentials, IdentityStatus, IdentityType, UserIdentity
+from gateway.identity import IdentityStatus, IdentityType, UserIdentity
 from gateway.ports import system_clock
 from storage.embedded import EmbeddedMongod
 from storage.identities import MongoIdentities
@@ -41,7 +41,7 @@ async def test_each_once(
     vault = Vault(mongo, key_file)
     await vault.open()
     identities = MongoIdentities(mongo, vault, system_clock)
-    await asyncio.gather(*(identities.add(_identity(n, provider), Credentials({})) for n in range(_MANY)))
+    await asyncio.gather(*(identities.insert(_identity(n, provider), {}, system_clock()) for n in range(_MANY)))
     more = f"""
     [network]
     allow = ["127.0.0.0/8"]

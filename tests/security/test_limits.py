@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -97,6 +98,18 @@ async def test_recipients(user: Client) -> None:
 
 
 # -- storage -------------------------------------------------------------------------------------------------------
+
+
+@limited(limits={"storage_bytes": 1_048_576})
+async def test_the_last_that_there_was_room_for(user: Client) -> None:
+    """Who repeats the creation of a draft that took the last room, its answer lost, is answered as at first."""
+    body = draft((await user.local_identity())["identity_id"], body=LARGE)
+    ids = [str(uuid4()) for _ in range(4)]
+    first = [(await user.post(MESSAGES, body | {"message_id": each})).status for each in ids]
+    again = [(await user.post(MESSAGES, body | {"message_id": each})).status for each in ids]
+    assert first == again == [201, 201, 201, 429]
+    other = body | {"message_id": ids[0], "subject": "Another"}
+    assert (await user.post(MESSAGES, other)).status == 429
 
 
 @limited(limits={"storage_bytes": 1_048_576})
@@ -218,7 +231,7 @@ async def test_sessions(user: Client, api: Client) -> None:
 async def test_passwords_of_others(user: Client, provider: Provider) -> None:
     """No one tries passwords at a server through the gateway: new ones count, and checks that fail.
 
-    An account that works can be checked as often as somebody likes.
+    An account that works can be checked as often as somebody likes, and given new access tokens.
     """
     good = f"{REMOTES}/{await user.add_remote(provider)}"
     for _ in range(21):
@@ -226,11 +239,15 @@ async def test_passwords_of_others(user: Client, provider: Provider) -> None:
     identity_id = (await user.post(REMOTES, remote(1))).json["identity_id"]
     one = f"{REMOTES}/{identity_id}"
     ended: Counter[int] = Counter()
-    for n in range(11):
-        ended[(await user.call("PATCH", one, {"credentials": {"outpassword": f"guess {n}"}})).status] += 1
+    for _ in range(21):
         ended[(await user.post(f"{one}/actions", {"actions": ["check"]})).status] += 1
-    assert ended == {204: 10, 200: 10, 429: 2}
-    assert (await user.call("PATCH", one, {"display_name": "Me"})).status == 204
+    for n in range(101):
+        ended[(await user.call("PATCH", one, {"credentials": {"outpassword": f"guess {n}"}})).status] += 1
+    assert ended == {200: 20, 204: 100, 429: 2}
+    more = remote(2) | {"credentials": {"outusername": "me", "outpassword": "guess"}}
+    assert (await user.post(REMOTES, more)).status == 429
+    for change in ({"display_name": "Me"}, {"credentials": {"accesstoken": "new"}}):
+        assert (await user.call("PATCH", one, change)).status == 204
 
 
 async def test_who_goes_takes_the_counters_along(user: Client, api: Client, mongo: Mongo) -> None:

@@ -24,7 +24,7 @@ from storage.raws import RAWS, MongoRaws
 from tests.storage.test_messages import USER, message
 
 NOW = datetime.now(UTC)
-LATER = NOW + timedelta(days=2)
+LATER = NOW + LEFT_AFTER + timedelta(days=1)
 LEASE = timedelta(seconds=60)
 INDEXES = files.INDEXES | leftovers.INDEXES | messages.INDEXES | raws.INDEXES
 
@@ -132,7 +132,7 @@ async def test_what_was_cut_off_goes(mail: Mail) -> None:
 
 
 async def test_what_is_young_stays(mail: Mail) -> None:
-    """Bytes of less than a day ago stay: the message that will name them may be under way."""
+    """Bytes of less than three days ago stay: the message that will name them may be under way."""
     attachment, raw_msg_id = await mail.attachment("another"), await mail.raw("another")
     await mail.sweep(NOW + LEFT_AFTER - timedelta(minutes=1))
     assert (await mail.files.read((USER, "another", attachment.temp_id))).size == 10

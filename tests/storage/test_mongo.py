@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 from pymongo.errors import (
     AutoReconnect,
+    BulkWriteError,
     DuplicateKeyError,
     EncryptionError,
     ExecutionTimeout,
@@ -60,6 +61,9 @@ def test_bad_name(name: str) -> None:
         (OperationFailure("bad query", 2), False),
         (DuplicateKeyError("taken"), False),
         (PyMongoError("anything"), False),
+        (BulkWriteError({"writeErrors": [], "writeConcernErrors": [{"code": 50, "errmsg": "no majority"}]}), True),
+        (BulkWriteError({"writeErrors": [{"index": 0, "code": 14031}], "writeConcernErrors": []}), True),
+        (BulkWriteError({"writeErrors": [{"index": 0, "code": 66}], "writeConcernErrors": []}), False),
     ],
 )
 def test_unavailable(error: PyMongoError, *, temporary: bool) -> None:

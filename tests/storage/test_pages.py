@@ -4,30 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from pymongo.monitoring import CommandListener, CommandStartedEvent
-
 from gateway.ports import Page
 from storage.embedded import EmbeddedMongod
 from storage.mongo import Mongo
 from storage.pages import Pages
+from tests.asked import Asked
 
 ORDER = [("size", -1), ("_id", 1)]
-
-
-class Asked(CommandListener):
-    """Notes the names of the commands that the server is asked."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-
-    def started(self, event: CommandStartedEvent) -> None:
-        """Take a command."""
-        self.names.append(event.command_name)
-
-    def succeeded(self, event: object) -> None:
-        """Take no notice."""
-
-    failed = succeeded
 
 
 async def test_total(mongo: Mongo) -> None:
@@ -50,16 +33,16 @@ async def test_together(mongod: EmbeddedMongod, mongo: Mongo) -> None:
     """First pages asked for in one moment are what each would be alone, in its order, by one query."""
     letters = [{"_id": n, "of": n % 4, "size": n * 7 % 5, "secret": "x"} for n in range(40)]
     await mongo.collection("letters").insert_many(letters)
-    asked = Asked()
+    asked = Asked("letters")
     database = Mongo(mongod.uri, "test", listeners=[asked])
     pages = Pages(database, "letters", {"secret": 0})
     queries = [({"of": of}, Page(limit=limit)) for of in range(5) for limit in (1, 5, 50)]
     alone = [await pages(where, ORDER, page) for where, page in queries]
-    asked.names.clear()
+    asked.count.clear()
     together = await asyncio.gather(*(pages(where, ORDER, page) for where, page in queries))
     database.close()
     assert together == alone
-    assert asked.names.count("aggregate") == 1 + _counts(alone)
+    assert asked.count["aggregate letters"] == 1 + _counts(alone)
 
 
 def _counts(pages: list[tuple[int, list[dict[str, object]]]]) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from pymongo.errors import WriteError
+import pytest
+from pymongo.errors import BulkWriteError, WriteError
 
 from storage.grouped import Grouped
 from storage.mongo import Mongo
-from storage.updates import Update, insert_each, update_each
+from storage.updates import DUPLICATE_KEY, Update, answers, insert_each, update_each
 
 CHANGE = {"$set": {"word": "new"}, "$inc": {"version": 1}}
 
@@ -55,3 +56,10 @@ async def test_inserts(mongo: Mongo) -> None:
     assert await insert_each(numbers, documents) == [True, False, True, False]
     stored = {each["_id"]: each["word"] async for each in numbers.find()}
     assert stored == {1: "new", 2: "old", 3: "new"}
+
+
+def test_trouble_of_the_database() -> None:
+    """Where what is stored may be lost, nobody is told that it is stored, nor that it is not."""
+    trouble = BulkWriteError({"writeErrors": [], "writeConcernErrors": [{"code": 50, "errmsg": "no majority"}]})
+    with pytest.raises(BulkWriteError):
+        answers(trouble, 2, DUPLICATE_KEY)
