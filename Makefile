@@ -38,11 +38,11 @@ imports: $(VENV)/.development
 tests: $(VENV)/.development
 	$(BIN)/pytest
 
-## torture: hundreds of deaths, faults and hostile inputs, in about half an hour; writes docs/reliability.md
+## torture: hundreds of deaths, faults and hostile inputs, in about 40 minutes; writes docs/reliability.md
 torture: $(VENV)/.development
 	$(BIN)/pytest -m torture --figures docs/reliability.md
 
-## bench: what the gateway exists for, beside what it could cost, in about an hour; writes docs/performance.md
+## bench: what the gateway exists for, beside what it could cost, in about half an hour; writes docs/performance.md
 bench: $(VENV)/.development
 	tools/debian-packages bench
 	$(BIN)/python -m bench

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -33,7 +34,8 @@ def configure(settings: LogSection) -> None:
         rendering = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     elif sys.stderr.isatty():
         plain_traceback = structlog.dev.plain_traceback
-        rendering = [_visible, structlog.dev.ConsoleRenderer(exception_formatter=plain_traceback)]
+        console = structlog.dev.ConsoleRenderer(exception_formatter=plain_traceback)
+        rendering = [structlog.processors.format_exc_info, _visible, console]
     else:
         rendering = [structlog.processors.format_exc_info, _line]
     handler = logging.StreamHandler(sys.stderr)
@@ -60,16 +62,23 @@ def configure(settings: LogSection) -> None:
 
 def _visible(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Escape what would begin a line of its own or steer the terminal: much that is logged comes from outside."""
-    return {key: _shown(value) if isinstance(value, str) else value for key, value in event.items()}
+    shown = {key: _shown(value) if isinstance(value, str) else value for key, value in event.items()}
+    if "exception" in event:
+        shown["exception"] = "\n".join(_below(event["exception"]))
+    return shown
 
 
 def _line(_logger: Any, _method: str, event: structlog.typing.EventDict) -> str:
     """Return what ConsoleRenderer shows on a terminal, without colours, at a third of what that costs."""
     head = [event.pop("timestamp"), f"[{event.pop('level')}]", event.pop("event"), f"[{event.pop('logger')}]"]
-    trace = event.pop("exception", "")
+    trace = _below(event.pop("exception", ""))
     words = [f"{key}={value!r}" if " " in str(value) else f"{key}={value}" for key, value in event.items()]
-    # Indented, for an exception can have text from outside too, with lines that look like the log's.
-    return "\n  ".join([_shown(" ".join([*head, *words])), *map(_shown, trace.splitlines())])
+    return "\n".join([_shown(" ".join([*head, *words])), *trace])
+
+
+def _below(trace: str) -> Sequence[str]:
+    """Return its lines, indented: an exception can have text from outside too, with lines like those of the log."""
+    return [f"  {_shown(line)}" for line in trace.splitlines()]
 
 
 def _shown(text: str) -> str:

@@ -16,8 +16,9 @@ from pathlib import Path
 import uvloop
 
 from bench import checking, many, requests, sending, sharing, start
-from bench.figures import Figure, as_markdown, put, show
+from bench.figures import Figure, as_markdown, show
 from storage.embedded import EmbeddedMongod
+from tests.figures import put
 
 PARTS: Mapping[str, Callable[[str, Path, int], Awaitable[Sequence[Figure]]]] = {
     "start": start.measure,

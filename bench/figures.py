@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Literal
 
@@ -14,7 +13,6 @@ from rich.table import Table
 
 _HEADINGS = ("what", "measured", "floor", "ratio", "target", "met")
 _MOST_DIGITS = 3
-_BEGIN, _END = "<!-- measured -->\n", "<!-- end -->\n"
 _KEEPS: dict[str, Callable[[float, float], bool]] = {"≥": operator.ge, "≤": operator.le, "=": operator.eq}
 
 
@@ -83,12 +81,6 @@ def _spread(values: Sequence[float]) -> str:
 def _digits(value: float) -> str:
     whole = len(f"{abs(value):.0f}") if abs(value) >= 1 else 0
     return f"{value:,.{max(0, _MOST_DIGITS - max(whole, 1))}f}"
-
-
-def put(table: str, document: Path) -> None:
-    """Put what was measured in its place in a document."""
-    before, _, rest = document.read_text().partition(_BEGIN)
-    document.write_text(f"{before}{_BEGIN}\n{table}\n{_END}{rest.partition(_END)[2]}")
 
 
 def show(figures: Iterable[Figure]) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import shutil
-import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,6 +16,7 @@ import aiohttp
 
 from gateway import config as configuration
 from gateway.config import Config
+from tests.protocols.dovecot import free_ports
 
 _COMMAND = str(Path(sys.executable).with_name("mail-gateway"))
 _SBIN = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
@@ -40,12 +40,8 @@ class Process:
         return self._status("VmRSS")
 
     def peak_mb(self) -> float:
-        """Return the most memory resident since the start or the last ``forget_peak``, in MB (10^6 bytes)."""
+        """Return the most memory resident since the start, in MB (10^6 bytes)."""
         return self._status("VmHWM")
-
-    def forget_peak(self) -> None:
-        """Let the peak be what is resident now: proc(5), clear_refs."""
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
     def _status(self, name: str) -> float:
         found = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text(), re.MULTILINE)
@@ -100,7 +96,7 @@ class Site:
     @asynccontextmanager
     async def running(self, role: str = "all") -> AsyncIterator[Process]:
         """Run a gateway; begin when it is ready."""
-        port = free_port()
+        (port,) = free_ports(1)
         config = str(self._file(port))
         log = self.directory / f"{port}.log"
         async with _process(_COMMAND, "serve", "--role", role, "--config", config, log=log) as pid:
@@ -112,7 +108,7 @@ class Site:
 @asynccontextmanager
 async def bare(uri: str, directory: Path) -> AsyncIterator[Process]:
     """Run the bare handlers of bench/floor.py on the same database server."""
-    port = free_port()
+    (port,) = free_ports(1)
     async with _process(sys.executable, "-m", "bench.floor", uri, str(port), log=directory / "floor.log") as pid:
         process = Process(pid, f"http://127.0.0.1:{port}")
         await _until_ok(f"{process.url}/identities/nobody", directory / "floor.log")
@@ -135,7 +131,7 @@ class Sinks:
 @asynccontextmanager
 async def sinks(directory: Path) -> AsyncIterator[Sinks]:
     """Run Postfix's smtp-sink, once for each of five providers."""
-    hosts, port = [f"127.0.0.{number + 2}" for number in range(PROVIDERS)], free_port()
+    hosts, (port,) = [f"127.0.0.{number + 2}" for number in range(PROVIDERS)], free_ports(1)
     logs = [directory / f"sink-{host}.log" for host in hosts]
     user = ["-u", "nobody"] if os.getuid() == 0 else []  # it refuses to serve as root
     binary = program("smtp-sink", "postfix")
@@ -196,10 +192,3 @@ async def _listens(host: str, port: int) -> bool:
         return False
     writer.close()
     return True
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port

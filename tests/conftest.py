@@ -13,9 +13,9 @@ import trustme
 import uvloop
 
 from api.demo.provider import Account, Provider
-from bench.figures import put
 from storage.embedded import EmbeddedMongod
 from storage.mongo import Mongo
+from tests.figures import put
 
 ME = Account("me@elsewhere.example", "mailbox-password")
 FRIEND = Account("friend@elsewhere.example", "friend-password")

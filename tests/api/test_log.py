@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 
@@ -51,8 +52,12 @@ def test_warnings(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search("an old function", orjson.loads(line)["event"])
 
 
-def test_hostile_exception(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_hostile_exception(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool
+) -> None:
     """What an exception tells stands below its event, and no line of it can be taken for one."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
     log.configure(LogSection())
     try:
         "".encode(FORGED)

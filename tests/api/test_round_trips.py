@@ -7,11 +7,11 @@ from collections import Counter
 from functools import partial
 
 import pytest
-from pymongo.monitoring import CommandListener, CommandStartedEvent
 
 from api import stores
 from api.demo.provider import Provider
 from storage.mongo import Mongo
+from tests.asked import Asked
 from tests.client import Client
 
 OF_REQUESTS = {"identities", "messages", "raws", "usage", "users", "attempts"}
@@ -21,28 +21,10 @@ _SENDERS = 40
 pytestmark = pytest.mark.configured(delivery={"poll_s": 60})
 
 
-class Asked(CommandListener):
-    """Counts what the database is asked, as ``command collection``."""
-
-    def __init__(self) -> None:
-        self.count: Counter[str] = Counter()
-
-    def started(self, event: CommandStartedEvent) -> None:
-        """Count a command."""
-        question = f"{event.command_name} {event.command[event.command_name]}"
-        if question.rpartition(" ")[2] in OF_REQUESTS:
-            self.count[question] += 1
-
-    def succeeded(self, event: object) -> None:
-        """Take no notice."""
-
-    failed = succeeded
-
-
 @pytest.fixture(autouse=True)
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """What the gateway under test asks."""
-    counter = Asked()
+    counter = Asked(*OF_REQUESTS)
     monkeypatch.setattr(stores, "Mongo", partial(Mongo, listeners=[counter]))
     return counter
 

@@ -38,7 +38,7 @@ class Letter:
     from_remote: bool
     files: dict[str, bytes] = field(default_factory=dict)
     fates: set[str] = field(default_factory=lambda: {"draft"})
-    """Of: draft, ordered (which ends sent or failed), sent, canceled, deleted."""
+    """Of: draft, ordered (which ends sent), later, sent, canceled, deleted."""
 
 
 class Tally(Counter[str]):

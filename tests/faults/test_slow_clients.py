@@ -36,8 +36,8 @@ FILE = b'--b\r\nContent-Disposition: form-data; name="attachment"; filename="a"\
 
 @pytest.fixture
 async def url(mongod: EmbeddedMongod, mongo: Mongo, tmp_path: Path) -> AsyncIterator[str]:
-    """A gateway without patience."""
-    server = {"client_timeout_s": 0.25, "max_connections": 10}
+    """A gateway with little patience, but enough for those who share a busy machine with it."""
+    server = {"client_timeout_s": 1, "max_connections": 10}
     async with gateway(mongod, mongo, tmp_path, server=server) as url:
         yield url
 
@@ -80,20 +80,21 @@ async def stored(mongo: Mongo) -> int:
     return sum([await mongo.collection(name).count_documents({}) for name in names])
 
 
-@pytest.mark.parametrize("is_silent", [True, False])
 @pytest.mark.parametrize("where", ["header", "body", "file"])
-async def test_kept_waiting(url: str, author: Author, mongo: Mongo, where: str, *, is_silent: bool) -> None:
+async def test_kept_waiting(url: str, author: Author, mongo: Mongo, where: str) -> None:
     """Who sends nothing more, or a byte now and then, is told 408 and nothing is kept; others are answered."""
-    pause_s = PATIENCE_S if is_silent else 0.02
-    async with Wire.to(url) as slow, Wire.to(url) as other, dripping(slow, pause_s=pause_s):
+    async with Wire.to(url) as silent, Wire.to(url) as slow, Wire.to(url) as other:
         await other.send(HEALTH + b"\r\n")  # an empty line begins no request (RFC 9112 §2.2)
         assert (await other.answer()).status == 200
-        await slow.send(beginnings(author)[where])
-        assert await author.call("GET", "/api/v1/me")
-        answer = await slow.answer()
-        assert (answer.status, answer.problem["title"]) == (408, "Request Timeout")
-        assert "x-request-id" in answer.headers
-        assert await slow.is_closed()
+        for wire in (silent, slow):
+            await wire.send(beginnings(author)[where])
+        async with dripping(slow, pause_s=0.02):
+            assert await author.call("GET", "/api/v1/me")
+            for wire in (silent, slow):
+                answer = await wire.answer()
+                assert (answer.status, answer.problem["title"]) == (408, "Request Timeout")
+                assert "x-request-id" in answer.headers
+                assert await wire.is_closed()
         await other.send(HEALTH)
         assert (await other.answer()).status == 200  # who asks for nothing keeps nobody waiting
     assert await stored(mongo) == 0
@@ -101,12 +102,12 @@ async def test_kept_waiting(url: str, author: Author, mongo: Mongo, where: str, 
 
 
 async def test_slow_and_fair(author: Author) -> None:
-    """A file that takes many times as long, and comes all the time, is taken."""
+    """A file that takes more than twice as long, and comes all the time, is taken."""
 
     async def pieces() -> AsyncIterator[bytes]:
-        for _ in range(60):
-            yield b"x" * 100
-            await asyncio.sleep(0.02)
+        for _ in range(50):
+            yield b"x" * 1000
+            await asyncio.sleep(0.05)
 
     await author.attach(pieces())
 
@@ -229,17 +230,18 @@ async def test_two_hundred_slow_clients(new_site: NewSite, figures: Figures) -> 
 
 @pytest.mark.torture
 async def test_five_thousand_idle_connections(new_site: NewSite, figures: Figures) -> None:
-    """Five thousand connections that have asked once and stay open keep nobody from being answered."""
+    """Five thousand connections that have asked once, or never, and stay open keep nobody from being answered."""
     assert open_files() > IDLE_CLIENTS + 1000
     site, loop = new_site(), asyncio.get_running_loop()
     async with process_at(site) as pid, Author.at(site.url) as author, AsyncExitStack() as stack:
         before = resident(pid)
-        for _ in range(IDLE_CLIENTS):
+        for number in range(IDLE_CLIENTS):
             sock = stack.enter_context(socket.socket())
             sock.setblocking(False)
             await loop.sock_connect(sock, ("127.0.0.1", site.port))
-            await loop.sock_sendall(sock, HEALTH)
-            assert (await loop.sock_recv(sock, 12)) == b"HTTP/1.1 200"
+            if number % 2:
+                await loop.sock_sendall(sock, HEALTH)
+                assert (await loop.sock_recv(sock, 12)) == b"HTTP/1.1 200"
         assert await metric(site.url, "gateway_http_connections") >= IDLE_CLIENTS
         async with others(author) as seconds, asyncio.timeout(PATIENCE_S):
             while len(seconds) < 500:
