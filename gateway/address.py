@@ -7,6 +7,7 @@ makes of the result.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 import email_validator
@@ -65,6 +66,7 @@ def domain_of(address: str) -> str:
     return address.rpartition("@")[2]
 
 
+@lru_cache(maxsize=1024)  # of few servers goes the mail of many
 def parse_host_port(text: str) -> tuple[str, int | None]:
     """Read ``host[:port]``; an IPv6 address with a port stands in brackets (RFC 3986 §3.2.2).
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -239,7 +239,7 @@ def _to_document(message: Message) -> Document:
         "discussion_id": message.discussion_id,
         "parent_id": message.parent_id,
         "ancestors": list(message.ancestors),
-        "attachments": [asdict(attachment) for attachment in message.attachments],
+        "attachments": [_plain(attachment) for attachment in message.attachments],
         "is_answered": message.is_answered,
         "date_insert": message.date_insert,
         "date_sort": message.date_sort,
@@ -254,8 +254,8 @@ def _to_document(message: Message) -> Document:
 
 
 def _delivery_to_document(delivery: Delivery) -> Document:
-    document = asdict(delivery) | {"state": delivery.state.value}
-    document["recipients"] = [asdict(r) | {"state": r.state.value} for r in delivery.recipients]
+    document = _plain(delivery) | {"state": delivery.state.value}
+    document["recipients"] = [_plain(r) | {"state": r.state.value} for r in delivery.recipients]
     if delivery.due_at is None:
         del document["due_at"]
     return document
@@ -311,6 +311,16 @@ def _delivery_from_document(document: Mapping[str, Any]) -> Delivery | None:
     return Delivery(**{"due_at": None, **values})
 
 
-def _known(kind: type[Delivery | Recipient | Participant | Attachment], document: Mapping[str, Any]) -> Document:
+Stored = Delivery | Recipient | Participant | Attachment
+_NAMES: Mapping[type[Stored], Sequence[str]] = {
+    kind: [each.name for each in fields(kind)] for kind in (Delivery, Recipient, Participant, Attachment)
+}
+
+
+def _plain(thing: Stored) -> Document:
+    return {name: getattr(thing, name) for name in _NAMES[type(thing)]}
+
+
+def _known(kind: type[Stored], document: Mapping[str, Any]) -> Document:
     """Return what the class has fields for: ``owner`` is no field, and a newer version may have written more."""
-    return {each.name: document[each.name] for each in fields(kind) if each.name in document}
+    return {name: document[name] for name in _NAMES[kind] if name in document}

@@ -49,7 +49,7 @@ def pytest_terminal_summary(
     if _figures:
         terminalreporter.write_line(table)
     if exitstatus == pytest.ExitCode.OK and (document := config.getoption("--figures")):
-        put(table, document)
+        put(table, document, "figures")
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,12 @@
-"""Where figures stand in a document: between two marks."""
+"""Where figures stand in a document: between two marks with a name."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-_BEGIN, _END = "<!-- measured -->\n", "<!-- end -->\n"
 
-
-def put(table: str, document: Path) -> None:
+def put(table: str, document: Path, name: str) -> None:
     """Put what was measured in its place in a document."""
-    before, _, rest = document.read_text().partition(_BEGIN)
-    document.write_text(f"{before}{_BEGIN}\n{table}\n{_END}{rest.partition(_END)[2]}")
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+    before, _, rest = document.read_text().partition(begin)
+    document.write_text(f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}")
