@@ -88,6 +88,7 @@ _HAND_BACK_S = 0.5
 
 _ERASE_POLL_S = 10.0
 _SWEEP_POLL_S = 10.0
+_CHECKS_PAUSE_S = 0.04  # nobody waits for a check, and one takes several times that
 _DOMAIN_CHECKS = 10  # at once
 _NOTICES = 10  # at once
 _CREATIONS = 10  # at once
@@ -301,6 +302,7 @@ def _workers(config: Config, stores: Stores, core: Core) -> Mapping[str, Worker[
             poll_s=config.checks.poll_s,
             wake=room,
             clock=system_clock,
+            claim_pause_s=_CHECKS_PAUSE_S,
         ),
         "domains": Worker(
             stores.domains,

@@ -25,8 +25,6 @@ Taken_contra = TypeVar("Taken_contra", contravariant=True)
 
 LEASE = timedelta(seconds=60)
 _RENEWALS_PER_LEASE = 3
-_CLAIM_PAUSE_S = 0.002
-"""What becomes due, or free, meanwhile is claimed together."""
 
 
 class Queue(Protocol[Work]):
@@ -62,11 +60,13 @@ class Worker(Generic[Work]):
         wake: asyncio.Event,
         clock: Clock,
         lease: timedelta = LEASE,
+        claim_pause_s: float = 0.002,
         database_pause_s: float = 1.0,
     ) -> None:
         """``wake`` is set by those who make work in this process: then it is looked for at once.
 
-        A piece that is not renewed comes back after ``lease``; a database that does not answer is asked again after
+        What becomes due, or free, in ``claim_pause_s`` seconds is claimed together. A piece that is not renewed
+        comes back after ``lease``; a database that does not answer is asked again after
         ``database_pause_s`` seconds.
         """
         self._queue = queue
@@ -75,6 +75,7 @@ class Worker(Generic[Work]):
         self._poll_s = poll_s
         self._clock = clock
         self._lease = lease
+        self._claim_pause_s = claim_pause_s
         self._database_pause_s = database_pause_s
         self._running: dict[asyncio.Task[None], tuple[str, Work]] = {}
         self._loops: list[asyncio.Task[None]] = []
@@ -123,7 +124,7 @@ class Worker(Generic[Work]):
             self._wake.clear()
             if await self._try(self._claim) is False:
                 await self._sleep()
-            await asyncio.sleep(_CLAIM_PAUSE_S)
+            await asyncio.sleep(self._claim_pause_s)
 
     async def _renew_loop(self) -> None:
         while True:
