@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.servers import program
@@ -64,18 +64,12 @@ async def load(request: Request, seconds: float) -> Load:
     report = output.decode()
     if child.returncode or "Non-2xx" in report or "Socket errors" in report:
         raise SystemExit(f"{request.method} {request.url}:\n{report}")
-    return Load(_number(r"Requests/sec:\s+([\d.]+)", report), _milliseconds(r"99%\s+([\d.]+)(us|ms|s)", report))
+    (rate,), (time, unit) = _told(r"Requests/sec:\s+([\d.]+)", report), _told(r"99%\s+([\d.]+)(us|ms|s)", report)
+    return Load(float(rate), float(time) * _UNITS_MS[unit])
 
 
-def _number(pattern: str, report: str) -> float:
+def _told(pattern: str, report: str) -> Sequence[str]:
     found = re.search(pattern, report)
     if not found:
         raise SystemExit(f"wrk tells no {pattern}:\n{report}")
-    return float(found[1])
-
-
-def _milliseconds(pattern: str, report: str) -> float:
-    found = re.search(pattern, report)
-    if not found:
-        raise SystemExit(f"wrk tells no {pattern}:\n{report}")
-    return float(found[1]) * _UNITS_MS[found[2]]
+    return found.groups()
