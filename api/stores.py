@@ -125,7 +125,7 @@ async def open_stores(settings: StorageSection, stack: AsyncExitStack, mongo: Mo
     stack.callback(hasher.close)
     of_identities = MongoIdentities(mongo, vault, system_clock)
     of_tokens = MongoTokens(mongo)
-    of_raws = MongoRaws(mongo)
+    of_raws = MongoRaws(mongo, vault)
     of_files = MongoFiles(mongo, files.ATTACHMENTS)
     of_domains = MongoDomains(mongo, vault)
     of_erasures = MongoErasures(mongo, OF_USERS, [of_files, of_raws.files], [of_domains.forget])

@@ -1,11 +1,11 @@
 """Notifying: the mails that the gateway itself sends, of invitations and mailboxes, each exactly once.
 
 A notice is stored by the transaction that it tells of; a worker claims it until it is done: 1. where its mail is
-not there yet, write it, with a fresh one-time secret, as a message whose id is the notice's; where what it tells of
-is gone, there is nothing to send, and where its recipient gets too many, it waits; 2. order the sending of that
-message, which once ordered stays so; 3. look again until that has ended; 4. note that it is over; 5. erase the
-message, and with it the secret; 6. forget the notice. Whoever takes over after a death begins at the first of these
-that is not done yet.
+not ordered yet, write it, with a fresh one-time secret; where what it tells of is gone, there is nothing to send,
+and where its recipient gets too many, it waits; 2. store a draft whose id is the notice's, without the text;
+3. order its sending, with the text: once ordered, it stays so; 4. look again until that has ended; 5. note that it
+is over; 6. erase the message, and with it the secret; 7. forget the notice. Whoever takes over after a death begins
+at the first of these that is not done yet. The secret is stored in the bytes to be sent only, which are sealed.
 """
 
 from __future__ import annotations
@@ -61,39 +61,35 @@ class Notify:
 
     async def run(self, owner: str, notice: Notice, /) -> None:
         """Do what is due for a notice. Raises Unavailable."""
+        if notice.over:
+            await self._clear(owner, notice)
+            return
         try:
-            message = None if notice.over else await self._message(notice)
+            message = await self._ordered(notice)
+        except NotFound:
+            await self._clear(owner, notice)
         except TooOften as error:
             untried = replace(notice, attempts=notice.attempts - 1)
             await self.notices.postpone(owner, untried, self.clock() + timedelta(seconds=error.retry_after))
-            return
         except RemoteError as error:
             await self._try_later(owner, notice, error)
-            return
-        if message is None:
-            await self._clear(owner, notice)
-        elif message.delivery and message.delivery.state in (DeliveryState.SENT, DeliveryState.FAILED):
-            await self._end(owner, notice, message)
         else:
-            await self.send.order(GATEWAY_ID, notice.notice_id)
-            await self.notices.postpone(owner, notice, self.clock() + _LOOK_AGAIN)
+            if message.delivery and message.delivery.state in (DeliveryState.SENT, DeliveryState.FAILED):
+                await self._end(owner, notice, message)
+            else:
+                await self.notices.postpone(owner, notice, self.clock() + _LOOK_AGAIN)
 
-    async def _message(self, notice: Notice) -> Message | None:
-        """Return the message of a notice, now written if it was not; None where there is nothing to tell."""
+    async def _ordered(self, notice: Notice) -> Message:
+        """Return the message of a notice, now ordered if it was not. Raises as :meth:`_letter` does."""
         with suppress(NotFound):
-            return await self.compose.get(GATEWAY_ID, notice.notice_id)
-        try:
-            mail = await self._letter(notice)
-        except NotFound:
-            return None
-        wording = Wording(
-            identity_id=SENDER_ID,
-            subject=mail.subject,
-            body=mail.body,
-            participants=[Participant(mail.to, "", "To")],
-        )
+            message = await self.compose.get(GATEWAY_ID, notice.notice_id)
+            if message.delivery:
+                return message
+        mail = await self._letter(notice)
+        recipient = Participant(mail.to, "", "To")
+        wording = Wording(identity_id=SENDER_ID, subject=mail.subject, participants=[recipient])
         await self.compose.create(GATEWAY_ID, wording, message_id=notice.notice_id, fingerprint="")
-        return await self.compose.get(GATEWAY_ID, notice.notice_id)
+        return await self.send.order(GATEWAY_ID, notice.notice_id, body=mail.body)
 
     async def _letter(self, notice: Notice) -> Letter:
         """Return what to write.

@@ -120,8 +120,12 @@ class Send:
 
     # -- ordering ------------------------------------------------------------------------------------------------
 
-    async def order(self, user_id: str, message_id: str, send_at: datetime | None = None) -> Message:
+    async def order(
+        self, user_id: str, message_id: str, send_at: datetime | None = None, *, body: str | None = None
+    ) -> Message:
         """Order the sending; return the message with the state reached. An order that stands is not changed.
+
+        ``body`` is what is sent in place of the draft's body, which is stored in clear.
 
         Raises NotFound; Invalid (no recipient, too many, no usable identity); TooLarge; Conflict (the draft keeps
         changing); TooOften, Full.
@@ -131,7 +135,7 @@ class Send:
             if not message.is_draft:
                 return message
             ordered = self._fixed(message, await self._sender(message), send_at)
-            if await self.quota.order(message, ordered, partial(self._place, ordered)):
+            if await self.quota.order(message, ordered, partial(self._place, ordered, body)):
                 self.ordered.set()
                 await self._discard_bytes(message)  # of an earlier order, which failed
                 return ordered
@@ -156,9 +160,9 @@ class Send:
             )
         return identity
 
-    async def _place(self, ordered: Message) -> bool:
+    async def _place(self, ordered: Message, body: str | None) -> bool:
         """Store the bytes of a message and then its order; False where another order or change came first."""
-        pieces = self.attach.write(ordered)
+        pieces = self.attach.write(ordered if body is None else replace(ordered, body=body))
         await self.raws.put(ordered.user_id, ordered.message_id, ordered.raw_msg_id or "", pieces)
         placed = await self.messages.save(ordered)
         if not placed:

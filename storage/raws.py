@@ -3,6 +3,8 @@
 Most are small and stand in one document, as fast as can be. The large ones, of which a document could not hold some
 (16 MB), are files; each has a document all the same, before its first chunk, so that what a crash cut off is found.
 ``path`` says what the bytes belong to, as with files.
+
+The gateway's own mails are small, and sealed: one-time secrets stand in them.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ from datetime import UTC, datetime
 
 from pymongo import ASCENDING, IndexModel
 
+from gateway.notice import GATEWAY_ID
 from gateway.ports import Content
 from storage.files import CHUNK_BYTES, MongoFiles, in_chunks, indexes, key_of
 from storage.grouped import Grouped
 from storage.mongo import Document, Mongo, translating
+from storage.secrets import Vault
 
 RAWS = "raws"
 INDEXES = {
@@ -31,11 +35,12 @@ _MEMORY_BYTES = 64 * 1024 * 1024  # and some times as much for the copies that B
 class MongoRaws:
     """The core's Raws. ``memory`` bounds, in bytes, what the large ones that are held whole take together."""
 
-    def __init__(self, mongo: Mongo, memory: int = _MEMORY_BYTES) -> None:
+    def __init__(self, mongo: Mongo, vault: Vault, memory: int = _MEMORY_BYTES) -> None:
         self.operation_s = mongo.operation_s
         self._check_room = mongo.check_room
         self.files = MongoFiles(mongo, RAWS)
         self._raws = mongo.collection(RAWS)
+        self._vault = vault
         self._memory = _Memory(memory)
         self._document = Grouped(self._documents)
 
@@ -45,15 +50,17 @@ class MongoRaws:
         chunks = in_chunks(pieces)
         first = await anext(chunks, b"")
         is_small = len(first) < CHUNK_BYTES
-        await self._add(
-            {
-                "_id": raw_msg_id,
-                "user_id": user_id,
-                "path": key_of((user_id, message_id, raw_msg_id)),
-                "at": datetime.now(UTC),
-                "raw": first if is_small else None,
-            }
-        )
+        document = {
+            "_id": raw_msg_id,
+            "user_id": user_id,
+            "path": key_of((user_id, message_id, raw_msg_id)),
+            "at": datetime.now(UTC),
+        }
+        if user_id == GATEWAY_ID:
+            whole = b"".join([piece async for piece in _after(first, chunks)])
+            await self._add(document | {"credentials": await self._vault.encrypt({"raw": whole.decode()})})
+            return
+        await self._add(document | {"raw": first if is_small else None})
         if not is_small:
             await self.files.put((user_id, raw_msg_id), _after(first, chunks))
 
@@ -87,9 +94,11 @@ class MongoRaws:
 
     async def _small(self, user_id: str, raw_msg_id: str) -> bytes | None:
         document = await self._document(raw_msg_id)
-        if document and document["user_id"] == user_id and document["raw"] is not None:
-            return bytes(document["raw"])
-        return None
+        if document is None or document["user_id"] != user_id:
+            return None
+        if sealed := document.get("credentials"):
+            return (await self._vault.decrypt(sealed))["raw"].encode()
+        return None if document["raw"] is None else bytes(document["raw"])
 
     @translating
     async def _documents(self, raw_msg_ids: Sequence[str]) -> Sequence[Document | None]:

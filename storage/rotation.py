@@ -28,7 +28,7 @@ from gateway.progress import Progress
 from storage.keyring import LOCAL, drop_old_keys, ensure_next_key
 from storage.mongo import Collection as Holder
 from storage.mongo import Document, Mongo, translating
-from storage.secrets import HOLDERS, SEALED, Vault, generation_of
+from storage.secrets import HOLDERS, Vault, generation_of
 
 GRACE_S = 60.0
 """Five times as long as a store's method may take from the sealing of a value to its writing, or from the reading
@@ -54,7 +54,7 @@ class Rotation:
         """``vault`` is open. ``grace_s`` may be 0 where no gateway is running."""
         self.operation_s = mongo.operation_s
         self._keys = vault.keys
-        self._holders = [mongo.collection(name) for name in HOLDERS]
+        self._holders = [(mongo.collection(name), sealed) for name, sealed in HOLDERS.items()]
         self._vault = vault
         self._keyring = vault.keyring
         self._grace_s = grace_s
@@ -107,21 +107,21 @@ class Rotation:
     async def _reseal(self, part: str, retired: Collection[bytes]) -> AsyncIterator[Progress]:
         """Seal all values anew that are sealed with one of these data keys."""
         total, done = await self._count(), 0
-        for holder in self._holders:
+        for holder, sealed in self._holders:
             last = ""
-            while page := await self._page(holder, last):
+            while page := await self._page(holder, sealed, last):
                 await self._reseal_page(holder, page, retired)
                 done, last = done + len(page), page[-1]["_id"]
                 yield Progress(part, done, max(total, done))
 
     @translating
     async def _count(self) -> int:
-        return sum([await holder.count_documents(SEALED) for holder in self._holders])
+        return sum([await holder.count_documents(sealed) for holder, sealed in self._holders])
 
     @translating
-    async def _page(self, holder: Holder, after: str) -> list[Document]:
+    async def _page(self, holder: Holder, sealed: Document, after: str) -> list[Document]:
         # Page by page in place of one long cursor, which an election would end.
-        where = SEALED | {"_id": {"$gt": after}}
+        where = sealed | {"_id": {"$gt": after}}
         found = holder.find(where, {"user_id": 1, "credentials": 1}).sort("_id", ASCENDING).limit(_PAGE)
         return await found.to_list(_PAGE)
 

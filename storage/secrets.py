@@ -27,6 +27,7 @@ from pymongo.read_concern import ReadConcern
 from pymongocrypt.errors import MongoCryptError  # type: ignore[import-untyped] # it ships no annotations
 
 from gateway.errors import StartError, Unavailable
+from gateway.notice import GATEWAY_ID
 from storage.keyring import LOCAL, Keyring, MasterKeys
 from storage.mongo import Document, Mongo, is_unavailable
 
@@ -42,11 +43,15 @@ INDEXES = {
         )
     ]
 }
-SEALED: Document = {"credentials": {"$nin": [None, {}]}}
-"""What finds the documents that hold sealed values."""
+_SEALED: Document = {"credentials": {"$nin": [None, {}]}}
 # The modules that these collections are of import this one.
-HOLDERS = ("identities", "domains", "dimail")
-"""The collections that have such documents."""
+HOLDERS: Mapping[str, Document] = {
+    "identities": _SEALED,
+    "domains": _SEALED,
+    "dimail": _SEALED,
+    "raws": _SEALED | {"user_id": GATEWAY_ID},  # an index finds these few
+}
+"""The collections that have documents with sealed values, and what finds these."""
 
 _ALGORITHM = "AEAD_AES_256_CBC_HMAC_SHA_512-Random"
 _CIPHERTEXT = 6  # BSON binary subtype 6, encrypted
@@ -87,8 +92,8 @@ class Vault:
             raise StartError("The database does not answer while the keys are read.") from error
 
     async def _make_first_data_key(self) -> None:
-        for name in HOLDERS:
-            if await self._mongo.collection(name).find_one(SEALED, {"_id": 1}):
+        for name, sealed in HOLDERS.items():
+            if await self._mongo.collection(name).find_one(sealed, {"_id": 1}):
                 raise StartError(
                     f"The database holds sealed credentials, and its collection {KEYS!r} is empty. Restore the"
                     " whole database from its copy, this collection included."

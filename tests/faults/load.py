@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from storage.files import ATTACHMENTS, MongoFiles
 from storage.leftovers import MongoLeftovers
 from storage.mongo import Mongo
 from storage.raws import RAWS, MongoRaws
+from storage.secrets import Vault
 from tests.e2e.conftest import Site, events_in
 from tests.faults.outside import Outside
 from tests.faults.people import PATIENCE_S, Letter, Person, Tally
@@ -146,7 +148,7 @@ async def checked_once(mongo: Mongo) -> int:
 
 async def swept(mongo: Mongo) -> int:
     """Remove all bytes that no message names; return of how many messages' they were."""
-    raws, files = MongoRaws(mongo), MongoFiles(mongo, ATTACHMENTS)
+    raws, files = MongoRaws(mongo, Vault(mongo, Path())), MongoFiles(mongo, ATTACHMENTS)
     leftovers = MongoLeftovers(mongo, files, raws, batch=sys.maxsize)
     soon = datetime.now(UTC) + timedelta(hours=1)
     return sum([(await leftovers.remove(Round(kind, ""), soon))[0] for kind in (RAWS, ATTACHMENTS)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -21,6 +22,7 @@ from storage.leftovers import MongoLeftovers
 from storage.messages import MongoMessages
 from storage.mongo import Document, Mongo
 from storage.raws import RAWS, MongoRaws
+from storage.secrets import Vault
 from tests.storage.test_messages import USER, message
 
 NOW = datetime.now(UTC)
@@ -36,7 +38,7 @@ class Mail:
         self.mongo = mongo
         self.messages = MongoMessages(mongo)
         self.files = MongoFiles(mongo, ATTACHMENTS)
-        self.raws = MongoRaws(mongo)
+        self.raws = MongoRaws(mongo, Vault(mongo, Path()))
         self.leftovers = MongoLeftovers(mongo, self.files, self.raws, batch=3)
         self.now = LATER
         self.gateway = Sweep(self.leftovers, lambda: self.now)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from gateway.errors import NotFound
+from gateway.notice import GATEWAY_ID
 from storage.files import CHUNK_BYTES
 from storage.mongo import Mongo
 from storage.raws import INDEXES, MongoRaws
+from storage.secrets import INDEXES as KEYS
+from storage.secrets import Vault
 
 USER, MESSAGE = str(uuid4()), str(uuid4())
 LARGE = 1_000_000
@@ -20,10 +24,13 @@ HUGE = 17 * 1024 * 1024
 
 
 @pytest.fixture
-async def store(mongo: Mongo) -> MongoRaws:
+async def store(mongo: Mongo, tmp_path: Path) -> AsyncIterator[MongoRaws]:
     """The store under test, with memory for two large ones."""
-    await mongo.ensure_indexes(INDEXES)
-    return MongoRaws(mongo, memory=2 * LARGE)
+    await mongo.ensure_indexes(INDEXES | KEYS)
+    vault = Vault(mongo, tmp_path / "key")
+    await vault.open()
+    yield MongoRaws(mongo, vault, memory=2 * LARGE)
+    await vault.close()
 
 
 async def pieces_of(size: int) -> AsyncIterator[bytes]:
@@ -33,10 +40,10 @@ async def pieces_of(size: int) -> AsyncIterator[bytes]:
         size -= min(size, 65_536)
 
 
-async def put(store: MongoRaws, size: int) -> str:
+async def put(store: MongoRaws, size: int, user_id: str = USER) -> str:
     """Store so many bytes; return their id."""
     raw_msg_id = str(uuid4())
-    await store.put(USER, MESSAGE, raw_msg_id, pieces_of(size))
+    await store.put(user_id, MESSAGE, raw_msg_id, pieces_of(size))
     return raw_msg_id
 
 
@@ -72,6 +79,18 @@ async def test_small_ones_are_documents(store: MongoRaws, mongo: Mongo) -> None:
     await put(store, 2000)
     assert await mongo.collection("raws").count_documents({}) == 1
     assert await mongo.collection("raws.chunks").count_documents({}) == 0
+
+
+@pytest.mark.parametrize("size", [2000, LARGE])
+async def test_of_the_gateway(store: MongoRaws, mongo: Mongo, size: int) -> None:
+    """The gateway's own mails come back as they were, and nothing of them is in the database in clear."""
+    raw_msg_id = await put(store, size, GATEWAY_ID)
+    async with store.held(GATEWAY_ID, raw_msg_id) as raw:
+        assert raw == b"x" * size
+    assert (await store.read(GATEWAY_ID, raw_msg_id)).size == size
+    for name in await mongo.database.list_collection_names():
+        async for batch in mongo.collection(name).find_raw_batches():
+            assert b"x" * 20 not in batch
 
 
 async def test_memory_is_bounded(store: MongoRaws) -> None:

@@ -24,6 +24,7 @@ from werkzeug.serving import make_server
 
 from gateway.errors import StartError, Unavailable
 from gateway.identity import Credentials, IdentityStatus, IdentityType, UserIdentity
+from gateway.notice import GATEWAY_ID
 from gateway.ports import system_clock
 from gateway.progress import Progress
 from storage.embedded import EmbeddedMongod
@@ -31,6 +32,8 @@ from storage.identities import INDEXES as IDENTITY_INDEXES
 from storage.identities import MongoIdentities
 from storage.keyring import name_of, prepare_next_key, read_key_file
 from storage.mongo import Mongo
+from storage.raws import INDEXES as RAW_INDEXES
+from storage.raws import MongoRaws
 from storage.rotation import GRACE_S, Rotation
 from storage.secrets import INDEXES, Vault
 
@@ -65,8 +68,11 @@ class Place:
 
     async def sealed_with(self) -> set[bytes]:
         """Return the ids of the data keys that any value is sealed with."""
-        found = self.mongo.collection("identities").find()
-        return {value[1:17] async for identity in found for value in identity["credentials"].values()}
+        values = set()
+        for name in ("identities", "raws"):
+            async for document in self.mongo.collection(name).find({"credentials": {"$exists": True}}):
+                values |= set(document["credentials"].values())
+        return {value[1:17] for value in values}
 
     async def data_keys(self) -> dict[bytes, str]:
         """Return the data keys, each with the name of the master key that opens it."""
@@ -113,7 +119,7 @@ async def rotated(
 @pytest.fixture
 async def place(mongo: Mongo, tmp_path: Path) -> AsyncIterator[Place]:
     """A place with a few identities."""
-    await mongo.ensure_indexes(INDEXES | IDENTITY_INDEXES)
+    await mongo.ensure_indexes(INDEXES | IDENTITY_INDEXES | RAW_INDEXES)
     vault = await opened(mongo, tmp_path / "key")
     place = Place(mongo, tmp_path / "key", MongoIdentities(mongo, vault, system_clock), vault, {})
     for n in range(3):
@@ -161,6 +167,24 @@ async def test_many(place: Place, vault: Vault) -> None:
     progress = await rotated(place.mongo, vault)
     await place.is_rotated(before)
     assert [step.done for step in progress] == [200, 400, 453] * 2
+
+
+async def test_own_mails(place: Place, vault: Vault) -> None:
+    """A mail of the gateway's own that is under way is sealed anew too; mails of users are left alone."""
+    raws, raw = MongoRaws(place.mongo, place.vault), b"here is your link"
+    for user_id in (GATEWAY_ID, "user"):
+        await raws.put(user_id, "message", user_id, _pieces(raw))
+    before = set(await place.data_keys())
+    progress = await rotated(place.mongo, vault)
+    await place.is_rotated(before)
+    for user_id in (GATEWAY_ID, "user"):
+        async with raws.held(user_id, user_id) as read:
+            assert read == raw
+    assert progress[-1] == Progress("credentials, a last look", 4, 4)
+
+
+async def _pieces(raw: bytes) -> AsyncIterator[bytes]:
+    yield raw
 
 
 async def test_again(place: Place, vault: Vault) -> None:
