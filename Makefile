@@ -40,7 +40,7 @@ tests: $(VENV)/.development
 
 ## torture: hundreds of deaths, faults and hostile inputs, in about 40 minutes; writes docs/reliability.md
 torture: $(VENV)/.development
-	$(BIN)/pytest -m torture --figures docs/reliability.md
+	$(BIN)/pytest -m torture --figures=docs/reliability.md
 
 ## bench: what the gateway exists for, beside what it could cost, in about half an hour; writes docs/performance.md
 bench: $(VENV)/.development

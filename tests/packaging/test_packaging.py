@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,6 +101,16 @@ def test_configurations() -> None:
     for block in blocks:
         for section, values in tomllib.loads(block).items():
             assert values.keys() <= get_type_hints(get_type_hints(Config)[section]).keys()
+
+
+@pytest.mark.parametrize("target", ["tests", "torture"])
+def test_targets(target: str) -> None:
+    """Pytest takes the options that the Makefile has for it."""
+    said = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603, S607 - ours, by whichever there is
+    (command,) = re.findall(r"^\S+/pytest.*$", said.stdout, re.MULTILINE)
+    words = [*shlex.split(command)[1:], "--collect-only", "--ignore-glob=*/test_*"]
+    done = subprocess.run([sys.executable, "-m", "pytest", *words], cwd=ROOT, capture_output=True, check=False)  # noqa: S603 - ours
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stderr.decode()
 
 
 def test_copied() -> None:
