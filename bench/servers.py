@@ -16,7 +16,7 @@ import aiohttp
 
 from gateway import config as configuration
 from gateway.config import Config
-from tests.protocols.dovecot import free_ports
+from tests.ports import free_port
 
 _COMMAND = str(Path(sys.executable).with_name("mail-gateway"))
 _SBIN = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
@@ -96,7 +96,7 @@ class Site:
     @asynccontextmanager
     async def running(self, role: str = "all") -> AsyncIterator[Process]:
         """Run a gateway; begin when it is ready."""
-        (port,) = free_ports(1)
+        port = free_port()
         config = str(self._file(port))
         log = self.directory / f"{port}.log"
         async with _process(_COMMAND, "serve", "--role", role, "--config", config, log=log) as pid:
@@ -108,7 +108,7 @@ class Site:
 @asynccontextmanager
 async def bare(uri: str, directory: Path) -> AsyncIterator[Process]:
     """Run the bare handlers of bench/floor.py on the same database server."""
-    (port,) = free_ports(1)
+    port = free_port()
     async with _process(sys.executable, "-m", "bench.floor", uri, str(port), log=directory / "floor.log") as pid:
         process = Process(pid, f"http://127.0.0.1:{port}")
         await _until_ok(f"{process.url}/identities/nobody", directory / "floor.log")
@@ -131,7 +131,7 @@ class Sinks:
 @asynccontextmanager
 async def sinks(directory: Path) -> AsyncIterator[Sinks]:
     """Run Postfix's smtp-sink, once for each of five providers."""
-    hosts, (port,) = [f"127.0.0.{number + 2}" for number in range(PROVIDERS)], free_ports(1)
+    hosts, port = [f"127.0.0.{number + 2}" for number in range(PROVIDERS)], free_port()
     logs = [directory / f"sink-{host}.log" for host in hosts]
     user = ["-u", "nobody"] if os.getuid() == 0 else []  # it refuses to serve as root
     binary = program("smtp-sink", "postfix")

@@ -17,11 +17,11 @@ from gateway.mailbox import MailboxStatus
 from gateway.ports import Page
 from gateway.roles import Role
 from storage.dimail import insert_allow
+from storage.holding import hold
 from storage.mongo import Document, Mongo, Session, translating
 from storage.pages import Pages
 from storage.queue import DueQueue
 from storage.secrets import Vault
-from storage.usage import hold
 
 DOMAINS = "domains"
 MAILBOXES = "mailboxes"

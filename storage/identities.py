@@ -20,11 +20,11 @@ from gateway.notice import GATEWAY_ID
 from gateway.ports import ROOM, Clock, Page, Room
 from storage.due import find_due, indexes_of_due
 from storage.grouped import Grouped
+from storage.holding import hold
 from storage.mongo import Document, Mongo, Session, translating
 from storage.pages import Pages
 from storage.secrets import Vault
 from storage.updates import Update, update_each
-from storage.usage import hold
 
 IDENTITIES = "identities"
 _LIVING = {"$in": [IdentityStatus.ACTIVE.value, IdentityStatus.INACTIVE.value]}

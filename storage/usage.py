@@ -15,11 +15,10 @@ from pymongo import WriteConcern
 from gateway.ports import Demand
 from storage.grouped import Grouped
 from storage.messages import MESSAGES
-from storage.mongo import Document, Mongo, Session, translating
+from storage.mongo import Document, Mongo, translating
 from storage.updates import Update, update_each
 
 USAGE = "usage"
-USERS = "users"
 _REST = timedelta(seconds=60)  # longer than what was counted can be under way to where it is kept
 _SIZE = {"$ifNull": ["$size", {"$add": [{"$bsonSize": "$$ROOT"}, {"$sum": "$attachments.size"}]}]}
 """Of a message, also of one that was stored before its size was."""
@@ -87,8 +86,3 @@ class MongoUsage:
         """Return the counters, empty where there are none."""
         found = await self._usage.find_one({"_id": user_id}, {"moved_at": 0, "_id": 0})
         return found or {}
-
-
-async def hold(mongo: Mongo, user_id: str, session: Session) -> None:
-    """Let nobody else count what the user has, to add to it, before the transaction ends."""
-    await mongo.collection(USERS).update_one({"_id": user_id}, {"$inc": {"held": 1}}, session=session)

@@ -22,10 +22,10 @@ from gateway.identity import UserIdentity
 from gateway.user import Tokens, User
 from storage.domains import MongoDomains
 from storage.erasures import MongoErasures
+from storage.holding import USERS
 from storage.identities import MongoIdentities
 from storage.mongo import Document, Mongo, Session, translating
 from storage.tokens import MongoTokens
-from storage.usage import USERS
 
 INDEXES = {USERS: [IndexModel([("name_key", ASCENDING)], unique=True)]}
 _PAGE = 1000  # documents

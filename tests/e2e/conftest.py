@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +15,8 @@ from pathlib import Path
 import aiohttp
 import orjson
 import pytest
+
+from tests.ports import free_port
 
 COMMAND = str(Path(sys.executable).with_name("mail-gateway"))
 START_S = 60
@@ -113,13 +114,6 @@ def events_in(log: Path) -> list[dict[str, object]]:
     """Return what is logged there, line by line; a line that death has cut short is none."""
     lines = log.read_bytes().splitlines()
     return [orjson.loads(line) for line in lines if line.startswith(b"{") and line.endswith(b"}")]
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on at the moment."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 @pytest.fixture

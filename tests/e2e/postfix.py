@@ -16,7 +16,8 @@ from typing import Self
 
 import trustme
 
-from tests.protocols.dovecot import Dovecot, free_ports
+from tests.ports import free_port
+from tests.protocols.dovecot import Dovecot
 
 _PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 _PATIENCE_S = 30
@@ -72,7 +73,7 @@ class Postfix:
     domain = "elsewhere.example"
 
     def __init__(self, authority: trustme.CA, dovecot: Dovecot) -> None:
-        (self.port,) = free_ports(1)
+        self.port = free_port()
         self._authority = authority
         self._dovecot = dovecot
 

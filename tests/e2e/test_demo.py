@@ -9,7 +9,8 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.e2e.conftest import Process, free_port, mail_gateway
+from tests.e2e.conftest import Process, mail_gateway
+from tests.ports import free_port
 
 SHOWN = [
     '"access_token"',

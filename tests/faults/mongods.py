@@ -14,7 +14,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import PyMongoError
 
 from storage import embedded
-from tests.e2e.conftest import free_port
+from tests.ports import free_port
 
 _PATIENCE_S = 60
 
@@ -94,19 +94,18 @@ class ReplicaSet:
 
     async def primary(self) -> Member:
         """Return the member that takes writes, as soon as there is one."""
-        return await self._member("isWritablePrimary")
-
-    async def secondary(self) -> Member:
-        """Return a member that follows."""
-        return await self._member("secondary")
-
-    async def _member(self, role: str) -> Member:
         async with asyncio.timeout(_PATIENCE_S):
             while True:
                 for member in self.members:
-                    if (await command(member, "hello")).get(role):
+                    if (await command(member, "hello")).get("isWritablePrimary"):
                         return member
                 await asyncio.sleep(0.05)
+
+    async def secondaries(self) -> Sequence[Member]:
+        """Return the members that do not, when all are there."""
+        await self.complete()
+        primary = await self.primary()
+        return [member for member in self.members if member is not primary]
 
 
 async def command(member: Member, name: str, value: Any = 1, **arguments: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,8 @@ _BACK_S = 15
 
 @pytest.mark.torture
 async def test_members_die(stage: Stage, figures: Figures, tmp_path: Path) -> None:
-    """The primary is killed, and steps down, and a secondary is killed, in turn: every promise is kept."""
-    killed, stepped_down, secondary_killed = [], [], []
+    """The primary is killed, or steps down, one secondary is killed, or both are: every promise is kept."""
+    killed, stepped_down, secondary_killed, majority_back = [], [], [], []
     async with ReplicaSet(tmp_path / "mongods", 3) as members:
         site, chance = stage.site(f'uri = "{members.uri}"'), stage.chance
         mongo = Mongo(members.uri, "mail_gateway")
@@ -36,14 +37,20 @@ async def test_members_die(stage: Stage, figures: Figures, tmp_path: Path) -> No
                     await command(await members.primary(), "replSetStepDown", 30)
                     stepped_down.append(await load.tally.acknowledged())
                     await load.work(chance.uniform(0.5, 3))
-                    secondary = await members.secondary()
+                    secondary, other = await members.secondaries()
                     secondary.kill()
                     secondary_killed.append(await load.tally.acknowledged())
+                    other.kill()
+                    await load.tally.refused()
+                    await asyncio.sleep(chance.uniform(0, 15))  # it stays primary for some 10 s
                     secondary.start()
+                    majority_back.append(await load.tally.acknowledged())
+                    other.start()
                     await members.complete()
-            await assert_survived([site], load, mongo, figures, f"replica set of three, {3 * _TIMES} faults")
+            await assert_survived([site], load, mongo, figures, f"replica set of three, {4 * _TIMES} faults")
         mongo.close()
     figures("primary killed: seconds until a write was acknowledged", spread(killed))
     figures("primary stepped down: seconds until a write was acknowledged", spread(stepped_down))
     figures("secondary killed: seconds until a write was acknowledged", spread(secondary_killed))
+    figures("majority back: seconds until a write was acknowledged", spread(majority_back))
     assert max(killed) < _BACK_S

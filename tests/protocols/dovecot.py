@@ -21,6 +21,8 @@ from typing import Self
 
 import trustme
 
+from tests.ports import free_ports
+
 _PATIENCE_S = 20.0
 _NOBODY = 65534
 _LMTP = Path("/usr/lib/dovecot/lmtp")
@@ -198,12 +200,3 @@ class Dovecot:
 
 def _me() -> dict[str, str]:
     return {"user": pwd.getpwuid(os.geteuid()).pw_name, "group": grp.getgrgid(os.getegid()).gr_name}
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now, for servers that can choose none themselves."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
