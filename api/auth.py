@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -55,6 +55,16 @@ def source_of(peer: str, forwarded_for: Sequence[str], proxies: Sequence[IPNetwo
     while hops and _is_one_of(source, proxies) and (address := _address(hops.pop())):
         source = str(address)
     return source
+
+
+def is_from_here(peer: str, headers: Mapping[str, str]) -> bool:
+    """True where a request comes from this machine, and not through a proxy on it, as far as that one tells.
+
+    A proxy is to tell by Forwarded (RFC 7239), by Via (RFC 9110 §7.6.3), or as most do by X-Forwarded-For.
+    """
+    address = _address(peer)
+    forwarded = any(name in headers for name in ("Forwarded", "Via", "X-Forwarded-For"))
+    return address is not None and address.is_loopback and not forwarded
 
 
 def _is_one_of(text: str, proxies: Sequence[IPNetwork]) -> bool:

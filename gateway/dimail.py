@@ -68,7 +68,7 @@ class Dimail:
         return client
 
     async def is_open(self) -> bool:
-        """True while there is no account at all: then anybody makes the first one."""
+        """True while there is no account at all: then whoever is on the gateway's machine makes the first one."""
         return await self.clients.is_empty()
 
     async def token(self, client: ApiClient) -> str:

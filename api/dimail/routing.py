@@ -16,7 +16,7 @@ import orjson
 from aiohttp import web
 from marshmallow import EXCLUDE, Schema
 
-from api.auth import IPNetwork, basic_credentials, source_of
+from api.auth import IPNetwork, basic_credentials, is_from_here, source_of
 from api.routing import Answer, go_on, pattern, read_json, validated
 from gateway.api_client import ApiClient
 from gateway.dimail import FIRST_COMER, Dimail
@@ -29,7 +29,7 @@ class SignIn(Enum):
     BASIC = "name and password"
     BEARER = "token"
     EITHER = "token, or name and password"
-    OPEN_AT_FIRST = "name and password, once there is an account"
+    OPEN_AT_FIRST = "name and password, but on the gateway's machine while there is no account"
 
 
 class DimailSchema(Schema):
@@ -102,7 +102,7 @@ class DimailFace:
     ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def endpoint(request: web.Request) -> web.StreamResponse:
             source = source_of(request.remote or "", request.headers.getall("X-Forwarded-For", ()), proxies)
-            client = await self._client(operation.sign_in, request.headers.get("Authorization", ""), source)
+            client = await self._client(operation.sign_in, request, source)
             operation.needs(client)
             answer = await operation.handler(DimailCall(client, request))
             if answer.body is None:
@@ -113,10 +113,11 @@ class DimailFace:
 
         return endpoint
 
-    async def _client(self, how: SignIn, header: str, source: str) -> ApiClient:
+    async def _client(self, how: SignIn, request: web.Request, source: str) -> ApiClient:
         """Return who asks. Raises NotAuthenticated (no name and password), Forbidden, TooOften."""
-        scheme, _, value = header.partition(" ")
-        if how is SignIn.OPEN_AT_FIRST and await self._dimail.is_open():
+        scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+        from_here = is_from_here(request.remote or "", request.headers)
+        if how is SignIn.OPEN_AT_FIRST and from_here and await self._dimail.is_open():
             return FIRST_COMER
         if how is SignIn.BEARER or (how is SignIn.EITHER and scheme.lower() != "basic"):
             if scheme.lower() != "bearer":

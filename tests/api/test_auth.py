@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.auth import basic_credentials, source_of
+from api.auth import basic_credentials, is_from_here, source_of
 from gateway.errors import NotAuthenticated
 
 PROXIES = [ip_network("127.0.0.0/8"), ip_network("10.1.0.0/16"), ip_network("2001:db8:1::/48")]
@@ -40,6 +40,18 @@ PROXIES = [ip_network("127.0.0.0/8"), ip_network("10.1.0.0/16"), ip_network("200
 def test_source(peer: str, forwarded_for: list[str], source: str) -> None:
     """From the right, the first address that is no proxy of ours is the source; nothing left of it is believed."""
     assert source_of(peer, forwarded_for, PROXIES) == source
+
+
+@pytest.mark.parametrize(
+    ("peer", "is_here"),
+    [
+        *(("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("::ffff:127.0.0.1", True)),
+        *(("192.0.2.1", False), ("2001:db8::1", False), ("", False), ("localhost", False)),
+    ],
+)
+def test_from_here(peer: str, is_here: bool) -> None:
+    """Only a loopback address is of this machine."""
+    assert is_from_here(peer, {}) == is_here
 
 
 # As aiohttp reads them: what is not UTF-8 becomes surrogates (PEP 383).

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from tests.client import Client
 from tests.dimail import PASSWORD, PERMS, DimailClient
 
@@ -17,7 +19,7 @@ def new_user(name: str, **changes: Any) -> dict[str, Any]:
 
 
 async def test_the_first_account(nobody: DimailClient) -> None:
-    """While there is no account anybody makes one, with whatever header; then nobody does without an account."""
+    """While there is no account whoever is on the gateway's machine makes one; then nobody does without one."""
     assert (await nobody.call("GET", "/users/")).status == 403
     first = await nobody.request("POST", "/users/", "Basic Tm9uZTpOb25l", json=new_user("admin", is_admin=True))
     assert first.status == 201
@@ -25,6 +27,15 @@ async def test_the_first_account(nobody: DimailClient) -> None:
     assert (await nobody.request("POST", "/users/", json=STRANGER)).status == 401
     assert (await nobody.request("POST", "/users/", "Basic Tm9uZTpOb25l", json=STRANGER)).status == 403
     assert (await nobody.named("admin")).token
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded", "Via"])
+async def test_not_from_elsewhere(nobody: DimailClient, header: str) -> None:
+    """Who comes through a proxy makes no first account, and so does not get hold of all domains."""
+    for value in ("203.0.113.5", "127.0.0.1", ""):
+        reply = await nobody.request("POST", "/users/", json=STRANGER, headers={header: value})
+        assert (reply.status, reply.json) == (401, {"detail": "Not authenticated"})
+    assert (await nobody.request("POST", "/users/", json=STRANGER)).status == 201
 
 
 async def test_two_at_once_are_not_both_first(nobody: DimailClient) -> None:
