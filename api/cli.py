@@ -15,6 +15,7 @@ from api.commands.keys import keys
 from api.commands.manual import Manual
 from api.commands.serve import demo, serve
 from api.commands.users import users
+from api.process import keep_memory_private
 
 
 @click.group(cls=Manual, context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,9 +23,10 @@ from api.commands.users import users
 def main() -> None:
     """One REST API in front of all the accounts from which a person sends mail.
 
-    Every command but 'demo' takes the gateway's configuration with --config. All can be used while gateways run on
-    the same database; without one, the embedded database is started for as long as the command takes.
+    Every command that works with an installation takes its configuration with --config. All can be used while
+    gateways run on the same database; without one, the embedded database is started for as long as it takes.
     """
+    keep_memory_private()
 
 
 main.section("Run the gateway", serve, demo)

@@ -12,7 +12,6 @@ from api.commands.frame import config_option, errors_to_exit_codes, load, run
 from api.doctor import open_secrets
 from api.main import Role
 from api.main import serve as serve_gateway
-from api.process import keep_memory_private
 from gateway.errors import StartError
 
 logger = logging.getLogger(__name__)
@@ -36,7 +35,6 @@ def serve(path: Path | None, role: Role) -> None:
     """
     settings = load(path)
     log.configure(settings.log)
-    keep_memory_private()
     for each in open_secrets(settings, path):
         logger.warning(each.found, extra={"advice": each.advice})
     run(serve_gateway(settings, role))
