@@ -165,7 +165,7 @@ async def echo(request: web.Request) -> web.Response:
 
 
 async def exchanged(pieces: list[bytes]) -> bytes:
-    """Send these to a server whose connections are ours, end there, and return all that it answers."""
+    """Send these to a server whose connections are ours, and return all that it answers; it answers others yet."""
     document = {"accounts": {"local_domain": "home.example"}, "server": {"port": 0, "client_timeout_s": 0.1}}
     config = configuration.build(document)
     application = web.Application()
@@ -178,7 +178,11 @@ async def exchanged(pieces: list[bytes]) -> bytes:
                     await wire.send(piece)
                     await asyncio.sleep(0)
             async with asyncio.timeout(PATIENCE_S):
-                return await wire.end()
+                answers = await wire.end()
+            async with Wire.to(url_of(listener)) as other:
+                await other.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert (await other.answer()).status == 200
+    return answers
 
 
 @settings(max_examples=50, deadline=None)

@@ -208,10 +208,9 @@ async def others(author: Author) -> AsyncIterator[list[float]]:
         await asking  # raises what went wrong
 
 
-async def let_go(url: str, begun: bytes) -> int:
-    """Send that and then a byte a second; return the status of the answer that comes."""
-    async with Wire.to(url) as wire, dripping(wire, pause_s=1):
-        await wire.send(begun)
+async def let_go(wire: Wire) -> int:
+    """Send a byte a second; return the status of the answer that comes."""
+    async with dripping(wire, pause_s=1):
         return (await wire.answer()).status
 
 
@@ -219,9 +218,15 @@ async def let_go(url: str, begun: bytes) -> int:
 async def test_two_hundred_slow_clients(new_site: NewSite, figures: Figures) -> None:
     """Two hundred that send a byte a second are let go, and nobody waits for them."""
     site = new_site()
-    async with process_at(site), Author.at(site.url) as author, others(author) as seconds:
-        begun = list(islice(cycle(beginnings(author).values()), SLOW_CLIENTS))
-        statuses = await asyncio.gather(*(let_go(site.url, each) for each in begun))
+    async with process_at(site), Author.at(site.url) as author, AsyncExitStack() as stack:
+        begun = islice(cycle(beginnings(author).values()), SLOW_CLIENTS)
+        wires = [await stack.enter_async_context(Wire.to(site.url)) for _ in range(SLOW_CLIENTS)]
+        await asyncio.gather(*(wire.send(each) for wire, each in zip(wires, begun, strict=True)))
+        async with others(author) as seconds:
+            slow = [asyncio.create_task(let_go(wire)) for wire in wires]
+            await asyncio.wait(slow, return_when=asyncio.FIRST_COMPLETED)
+            assert seconds  # of requests that began and ended while all of them were there
+            statuses = await asyncio.gather(*slow)
     assert statuses == [408] * SLOW_CLIENTS
     figures("clients that sent a byte a second, let go", len(statuses))
     figures("requests of others answered beside them", len(seconds))
