@@ -668,7 +668,9 @@ def _example_key(field: dataclasses.Field[Any]) -> list[str]:
         bounds = f" One of: {', '.join(metadata['choices'])}."
     elif metadata["minimum"] is not None:
         bounds = f" From {metadata['minimum']} to {metadata['maximum']}."
-    comment = textwrap.wrap(metadata["help"] + bounds, 108, initial_indent="# ", subsequent_indent="# ")
+    comment = textwrap.wrap(
+        metadata["help"] + bounds, 108, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
+    )
     line = f"{field.name} = {_toml(metadata['sample'])}"
     return [*comment, line if metadata["required"] else f"#{line}"]
 
