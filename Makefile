@@ -36,7 +36,7 @@ imports: $(VENV)/.development
 	$(BIN)/lint-imports
 
 tests: $(VENV)/.development
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
 ## torture: hundreds of deaths, faults and hostile inputs, in about 40 minutes; writes docs/reliability.md
 torture: $(VENV)/.development
