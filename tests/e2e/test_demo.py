@@ -67,13 +67,12 @@ async def test_walk(tmp_path: Path) -> None:
 
 async def test_hangup(tmp_path: Path) -> None:
     """A closed terminal stops the demo as Ctrl-C does: nothing is kept."""
-    (tmp_path / "tmp").mkdir()
-    environment = {"TMPDIR": str(tmp_path / "tmp")}
-    async with mail_gateway("demo", "--port", "0", log=tmp_path / "log", **environment) as process:
+    log = tmp_path / "log"
+    async with mail_gateway("demo", "--port", "0", log=log, TMPDIR=str(tmp_path)) as process:
         await printed(process)
-        assert list((tmp_path / "tmp").iterdir())
+        assert len(list(tmp_path.iterdir())) == 2
         assert await process.stop(signal.SIGHUP) == 0
-        assert not list((tmp_path / "tmp").iterdir())
+        assert list(tmp_path.iterdir()) == [log]
 
 
 async def test_without_its_extra(tmp_path: Path) -> None:

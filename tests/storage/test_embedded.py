@@ -348,8 +348,8 @@ async def test_a_moved_directory_works(data_dir: Path, tmp_path: Path) -> None:
     async with EmbeddedMongod(data_dir) as mongod:
         with client_of(mongod) as client:
             await notes(client).insert_one({"text": "moved"})
-    shutil.move(data_dir, tmp_path / "déjà, vu: 100% @?")
-    async with EmbeddedMongod(tmp_path / "déjà, vu: 100% @?") as mongod:
+    shutil.move(data_dir, tmp_path / "à, 1% @?")
+    async with EmbeddedMongod(tmp_path / "à, 1% @?") as mongod:
         with client_of(mongod) as client:
             await notes(client).insert_one({"text": "again"})
             assert await texts(client) == ["moved", "again"]
