@@ -54,12 +54,17 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """One address of the envelope, with the last answer of the server for it."""
+    """One address of the envelope, with the last answer of the server for it.
+
+    ``put_off``: whatever became of an attempt that was cut off, this one has not got the message by it, because the
+    server had said "later" before.
+    """
 
     address: str
     state: RecipientState = RecipientState.QUEUED
     smtp_code: int | None = None
     smtp_reply: str | None = None
+    put_off: bool = False
 
     @property
     def told(self) -> str:
@@ -74,9 +79,9 @@ class Delivery:
 
     ``due_at`` is when a worker shall look at it next: the next attempt, the end of a running attempt's lease, or
     the next try to file the sent copy; None when nothing is left to do. ``copy_due`` tells that the sent copy has
-    still to be filed, ``copy_attempts`` how often that was tried. ``in_doubt``: the attempt before was cut off, and
-    nobody knows how far it got (RFC 1047). ``server`` is where it was to go when it was ordered, as ``host:port``:
-    workers share out their attempts by it.
+    still to be filed, ``copy_attempts`` how often that was tried. ``in_doubt``: an attempt was cut off, and nobody
+    knows how far it got (RFC 1047). ``server`` is where it was to go when it was ordered, as ``host:port``: workers
+    share out their attempts by it.
     """
 
     state: DeliveryState
@@ -123,12 +128,38 @@ def order(recipients: Sequence[str], now: datetime, send_at: datetime | None) ->
     )
 
 
+def before_data(delivery: Delivery, replies: Mapping[str, Reply]) -> Delivery:
+    """Return what is to be known before the message itself goes to those whom the server takes.
+
+    Whom it refuses is decided on, and whom it puts off has not got it: when the attempt is cut off later, nobody
+    could tell any more. Who may have got it by an attempt before still may.
+    """
+    recipients = tuple(
+        _before_data(r, reply, may_have_it=delivery.in_doubt and not r.put_off)
+        if (reply := replies.get(r.address)) and r.state is RecipientState.QUEUED
+        else r
+        for r in delivery.recipients
+    )
+    return replace(delivery, recipients=recipients)
+
+
+def _before_data(recipient: Recipient, reply: Reply, *, may_have_it: bool) -> Recipient:
+    if reply.state is RecipientState.ACCEPTED:  # nobody has until the data's end is answered
+        return replace(recipient, put_off=False)
+    put_off = reply.state is RecipientState.QUEUED and not may_have_it
+    return _told(recipient, reply, put_off=put_off)
+
+
+def _told(recipient: Recipient, reply: Reply, *, put_off: bool) -> Recipient:
+    return replace(recipient, state=reply.state, smtp_code=reply.code, smtp_reply=reply.text, put_off=put_off)
+
+
 def after_replies(
     delivery: Delivery, replies: Mapping[str, Reply], patience: Patience, *, files_copy: bool
 ) -> Delivery:
     """Return the delivery after an attempt in which the server decided per recipient."""
     recipients = tuple(
-        replace(r, state=reply.state, smtp_code=reply.code, smtp_reply=reply.text)
+        _told(r, reply, put_off=r.put_off)
         if (reply := replies.get(r.address)) and r.state is RecipientState.QUEUED
         else r
         for r in delivery.recipients
@@ -136,41 +167,49 @@ def after_replies(
     return _settled(replace(delivery, recipients=recipients), patience, files_copy=files_copy)
 
 
-def got_through(delivery: Delivery) -> Delivery:
-    """Return the delivery after an attempt that was cut off and that succeeded, as the Sent folder tells."""
+def got_through(delivery: Delivery, now: datetime) -> Delivery:
+    """Return the delivery after an attempt that was cut off and that succeeded, as the Sent folder tells.
+
+    Whom the server had put off before is tried again, at once.
+    """
     recipients = tuple(
         replace(r, state=RecipientState.ACCEPTED, smtp_code=None, smtp_reply=_FOUND)
-        if r.state is RecipientState.QUEUED
-        else r
+        if r.state is RecipientState.QUEUED and not r.put_off
+        else replace(r, put_off=False)
         for r in delivery.recipients
     )
-    return replace(delivery, state=DeliveryState.SENT, recipients=recipients, due_at=None, last_error=None)
+    after = replace(delivery, recipients=recipients, in_doubt=False)
+    if after.open_recipients:
+        return replace(after, state=DeliveryState.QUEUED, due_at=now, last_error=_waiting(after))
+    return replace(after, state=DeliveryState.SENT, due_at=None, last_error=None)
 
 
 def after_error(delivery: Delivery, error: GatewayError, patience: Patience, *, files_copy: bool) -> Delivery:
-    """Return the delivery after an attempt that failed as a whole: temporarily, or for all who are left."""
+    """Return the delivery after an attempt that failed as a whole: temporarily, or for all who are left.
+
+    What is in doubt stays so: an attempt that failed tells nothing of the one before.
+    """
     code, reply = (error.code, error.reply or str(error)) if isinstance(error, RemoteError) else (None, str(error))
     state = RecipientState.QUEUED if error.temporary else RecipientState.REJECTED
     recipients = tuple(
-        replace(r, state=state, smtp_code=code, smtp_reply=reply) if r.state is RecipientState.QUEUED else r
+        replace(r, state=state, smtp_code=code, smtp_reply=reply)
+        if r.state is RecipientState.QUEUED and not (r.put_off and error.temporary)
+        else r
         for r in delivery.recipients
     )
-    after = replace(delivery, recipients=recipients, in_doubt=isinstance(error, Unanswered))
+    in_doubt = delivery.in_doubt or isinstance(error, Unanswered)
+    after = replace(delivery, recipients=recipients, in_doubt=in_doubt)
     return _settled(after, patience, files_copy=files_copy, because=str(error))
 
 
 def _settled(delivery: Delivery, patience: Patience, *, files_copy: bool, because: str | None = None) -> Delivery:
     """Derive the state of the order from those of its recipients; give up when it has waited long enough."""
+    delivery = _doubted(delivery)
     if delivery.open_recipients:
         at = patience.next_try(delivery)
         if at is not None:
-            waiting = [r for r in delivery.recipients if r.state is RecipientState.QUEUED]
-            return replace(
-                delivery,
-                state=DeliveryState.QUEUED,
-                due_at=at,
-                last_error=because or "; ".join(r.told for r in waiting),
-            )
+            last_error = because or _waiting(delivery)
+            return replace(delivery, state=DeliveryState.QUEUED, due_at=at, last_error=last_error)
         delivery = replace(delivery, recipients=tuple(_given_up(r) for r in delivery.recipients))
     if any(r.state is RecipientState.ACCEPTED for r in delivery.recipients):
         return replace(delivery, state=DeliveryState.SENT, due_at=None, last_error=None, copy_due=files_copy)
@@ -180,6 +219,18 @@ def _settled(delivery: Delivery, patience: Patience, *, files_copy: bool, becaus
         due_at=None,
         last_error=because or "; ".join(r.told for r in delivery.recipients),
     )
+
+
+def _waiting(delivery: Delivery) -> str:
+    return "; ".join(r.told for r in delivery.recipients if r.state is RecipientState.QUEUED)
+
+
+def _doubted(delivery: Delivery) -> Delivery:
+    """Let a doubt end with the last of those who may have got the message unseen."""
+    if delivery.in_doubt and any(r.state is RecipientState.QUEUED and not r.put_off for r in delivery.recipients):
+        return delivery
+    recipients = tuple(replace(r, put_off=False) if r.put_off else r for r in delivery.recipients)
+    return replace(delivery, recipients=recipients, in_doubt=False)
 
 
 def _given_up(recipient: Recipient) -> Recipient:

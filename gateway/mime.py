@@ -25,6 +25,7 @@ from gateway.body import html_to_text
 from gateway.flowed import flowed
 from gateway.message import Attachment, Message, Participant
 from gateway.notice import GATEWAY_ID
+from gateway.ports import Content
 
 _ADDRESS_HEADERS = ("From", "Sender", "Reply-To", "To", "Cc", "Bcc")
 _BCC = re.compile(rb"^Bcc:.*\r\n(?:[ \t].*\r\n)*", re.IGNORECASE | re.MULTILINE)
@@ -82,6 +83,23 @@ def without_bcc(raw: bytes) -> bytes:
     """Return the bytes less the Bcc header, which stands in the sender's copy only (RFC 5322 §3.6.3)."""
     header, separator, body = raw.partition(b"\r\n\r\n")
     return _BCC.sub(b"", header + b"\r\n", count=1) + b"\r\n" + body if separator else raw
+
+
+async def for_recipients(copy: Content) -> Content:
+    """Return the sender's copy :func:`without_bcc`. No more than its header is read at once."""
+    head = b""
+    async for piece in copy.pieces:
+        head += piece
+        if b"\r\n\r\n" in head:
+            break
+    stripped = without_bcc(head)
+    return Content(copy.size - len(head) + len(stripped), _after(stripped, copy.pieces), copy.tag)
+
+
+async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
 
 
 def needs_smtputf8(message: Message) -> bool:

@@ -7,11 +7,20 @@ database's members and their journals before its method returns.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from gateway.api_client import Allow, ApiClient
 from gateway.delivery import Reply
@@ -25,6 +34,8 @@ from gateway.notice import Notice
 from gateway.proposal import Proposal
 from gateway.roles import Role
 from gateway.user import Tokens, User
+
+Item = TypeVar("Item")
 
 Clock = Callable[[], datetime]
 """Returns the time now, UTC, in whole milliseconds: what the database keeps and the contract shows."""
@@ -42,6 +53,29 @@ class Page:
 
     limit: int = 50
     offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Portions(Generic[Item]):
+    """What is on a page of things that may be large: some at once, the others to be read a few at a time.
+
+    ``rest`` is read once; None: there is nothing more. Until the next portion is asked for, or ``rest`` is closed,
+    a portion has memory that others may wait for. Its list is the reader's, to be emptied. What is deleted
+    meanwhile is left out.
+    """
+
+    first: list[Item]
+    rest: AsyncGenerator[list[Item], None] | None = None
+
+    async def __aiter__(self) -> AsyncIterator[Item]:
+        """Yield all of it, one by one."""
+        for item in self.first:
+            yield item
+        if self.rest:
+            async with aclosing(self.rest) as portions:
+                async for portion in portions:
+                    for item in portion:
+                        yield item
 
 
 # -- stores ------------------------------------------------------------------------------------------------------
@@ -117,11 +151,14 @@ class Bucket:
 class Attempts(Protocol):
     """How often something was tried, in all processes together. A crash of the database may lose some of it."""
 
-    async def charge(self, bucket: Bucket, now: datetime) -> timedelta:
-        """Count an attempt if the bucket has room; return how long until it has, zero if counted. Atomic."""
+    async def charge(self, buckets: Sequence[Bucket], now: datetime) -> timedelta:
+        """Count an attempt in each if all have room; return how long until they have, zero if counted.
 
-    async def refund(self, bucket: Bucket) -> None:
-        """Take back one attempt."""
+        Each by itself is atomic: of two attempts that come at once, the one that is refused may refuse the other.
+        """
+
+    async def refund(self, buckets: Sequence[Bucket]) -> None:
+        """Take back one attempt of each."""
 
     async def remember(self, name: str, source: str, until: datetime) -> None:
         """Keep in mind that this name signed in from this source."""
@@ -213,8 +250,11 @@ class Identities(Protocol):
 
     async def list(
         self, user_id: str, filters: Mapping[str, str], page: Page
-    ) -> tuple[int, Sequence[UserIdentity]]:
+    ) -> tuple[int, Portions[UserIdentity]]:
         """Return how many there are and a page of them, oldest first. ``filters``: type, status, protocol."""
+
+    async def identifiers(self, user_id: str) -> Collection[str]:
+        """Return the identifiers of the user's identities."""
 
     async def with_credentials(self, user_id: str, identity_id: str) -> tuple[UserIdentity, Credentials]:
         """Return an identity of the user with its decrypted credentials. Raises NotFound."""
@@ -301,15 +341,21 @@ class Messages(Protocol):
     """The messages with their deliveries: one document each, so that every change of state is one atomic write."""
 
     async def fingerprint(self, user_id: str, message_id: str) -> str | None:
-        """Return the fingerprint of a message of the user, None where there is no such message."""
+        """Return the fingerprint of a message of the user that has reached a majority; None where there is none."""
 
     async def add(self, message: Message, fingerprint: str) -> str | None:
         """Store a new message. Where the user has one of that id, change nothing and return its fingerprint."""
 
     async def get(self, user_id: str, message_id: str) -> Message:
-        """Return a message of the user. Raises NotFound."""
+        """Return a message of the user. Raises NotFound.
 
-    async def list(self, user_id: str, where: MessageFilter, page: Page) -> tuple[int, Sequence[Message]]:
+        What others are writing may be seen before it has reached a majority, and be gone after a fault.
+        """
+
+    async def durable(self, user_id: str, message_id: str) -> Message:
+        """As get(), but what is returned has reached a majority."""
+
+    async def list(self, user_id: str, where: MessageFilter, page: Page) -> tuple[int, Portions[Message]]:
         """Return how many there are and a page of them, newest ``date_sort`` first."""
 
     async def save(self, message: Message) -> bool:
@@ -388,9 +434,6 @@ class Raws(Protocol):
     async def read(self, user_id: str, raw_msg_id: str) -> Content:
         """Return the bytes. Raises NotFound."""
 
-    def held(self, user_id: str, raw_msg_id: str) -> AbstractAsyncContextManager[bytes]:
-        """Hold the bytes in memory; waits while too many of others are held. Raises NotFound."""
-
     async def delete(self, user_id: str, raw_msg_id: str) -> None:
         """Remove the bytes, if they are there."""
 
@@ -437,6 +480,9 @@ class Domains(Protocol):
         of it or nothing.
         """
 
+    async def make_ours(self, name: str) -> None:
+        """Note that what the mail backend has of that name, from now on, is this domain."""
+
     async def private_key(self, name: str) -> str:
         """Return the DKIM key in PEM. Raises NotFound."""
 
@@ -471,7 +517,8 @@ class Invitations(Protocol):
     async def accept(self, invitation: Invitation, user_id: str) -> Role:
         """Remove the invitation and give the user its role, unless there is a higher one already; return that.
 
-        Both or neither. Raises NotFound (the invitation is gone), Conflict (the domain has too many managers).
+        Both or neither. Raises NotFound (the invitation is gone, or is now, because who has invited may not give
+        that role any more), Conflict (the domain has too many managers).
         """
 
 
@@ -522,8 +569,17 @@ class Mailboxes(Protocol):
 class Aliases(Protocol):
     """The aliases of hosted domains."""
 
+    async def begin(self, alias: Alias, now: datetime, until: datetime) -> bool:
+        """Store an alias that is being added until then; True where that was begun before, with an unknown end.
+
+        Raises Conflict when it is there already, or is being added now.
+        """
+
     async def add(self, alias: Alias) -> None:
-        """Store an alias. Raises Conflict when it is there already."""
+        """Store an alias; one that was being added is there from now on."""
+
+    async def give_up(self, alias: Alias, until: datetime, now: datetime, *, forget: bool) -> None:
+        """Let an alias, if it is being added until then, not be added any more; ``forget``: and not be there."""
 
     async def get(self, domain: str, local_part: str, destination: str) -> Alias:
         """Return an alias. Raises NotFound."""
@@ -600,38 +656,60 @@ class Health(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """RFC 5321 §2.3.1: who sends and who shall get it. ``smtputf8`` where an address needs RFC 6531."""
+    """RFC 5321 §2.3.1: who sends and who shall get it.
+
+    ``smtputf8`` where an address needs RFC 6531; then, and only then, the message is more than ASCII.
+    """
 
     sender: str
     recipients: Sequence[str]
     smtputf8: bool = False
 
 
+BeforeData = Callable[[Mapping[str, Reply]], Awaitable[None]]
+"""Hears what a server says of each recipient before the message itself goes to those whom it takes.
+
+What it raises keeps the message from going.
+"""
+
+
 class Submitter(Protocol):
     """Sends messages, as SMTP does."""
 
-    async def submit(self, endpoint: Endpoint, envelope: Envelope, data: bytes) -> Mapping[str, Reply]:
+    async def submit(
+        self, endpoint: Endpoint, envelope: Envelope, data: Content, before_data: BeforeData
+    ) -> Mapping[str, Reply]:
         """Offer a message to a server; return its answer for every recipient.
 
-        ``data`` is RFC 5322 with CRLF lines. Raises RemoteError where nobody got it and no recipient is to blame.
+        ``data`` is RFC 5322 with CRLF lines. ``before_data`` is called, once, if the server takes any recipient.
+
+        Raises RemoteError where nobody got it and no recipient is to blame, Unanswered where somebody may have it;
+        what ``before_data`` and the reading of the data raise.
         """
 
     async def probe(self, endpoint: Endpoint) -> Mapping[str, str]:
         """Do what sending needs short of a message: connect, TLS, sign in. Raises RemoteError."""
 
 
+ReadCopy = Callable[[], Awaitable[Content]]
+"""Returns the bytes to be filed, to be read once; anew at each call. Raises NotFound, Unavailable."""
+
+
 class MessageStore(Protocol):
     """Keeps messages, as IMAP does."""
 
-    async def file_sent(self, endpoint: Endpoint, message_id: str, raw: bytes, at: datetime) -> str | None:
+    async def file_sent(self, endpoint: Endpoint, message_id: str, read: ReadCopy, at: datetime) -> str | None:
         r"""Put a copy, flagged ``\Seen``, into the Sent folder, unless it has that Message-ID already.
 
-        ``at`` is the date of the message. Returns the folder's name, None where the provider files what is sent
-        through it by itself. Raises RemoteError.
+        ``read`` returns the copy anew at each call; ``at`` is the date of the message. Returns the folder's name,
+        None where the provider files what is sent through it by itself. Raises RemoteError, and what ``read`` does.
         """
 
-    async def has_sent(self, endpoint: Endpoint, message_id: str, at: datetime) -> bool:
-        """True when a provider that files what is sent through it has it in Sent. Raises RemoteError."""
+    async def has_sent(self, endpoint: Endpoint, message_id: str, at: datetime) -> bool | None:
+        """Return whether a provider that files what is sent through it has it in Sent; None for any other.
+
+        Raises RemoteError where it is known to be such a one and cannot be asked.
+        """
 
     async def probe(self, endpoint: Endpoint) -> Mapping[str, str]:
         """Connect, TLS, sign in, look at INBOX and for Sent; return worker-managed ``infos``.
@@ -662,8 +740,11 @@ class MailBackend(Protocol):
     What is done already is no error: each may be called again after an answer that was lost.
     """
 
+    async def has_domain(self, name: str) -> bool:
+        """True when there is a domain of that name, whoever had it hosted."""
+
     async def add_domain(self, domain: Domain) -> None:
-        """Host a domain with its features."""
+        """Host a domain with its features; one that is there already has to be ours."""
 
     async def records(self, domain: Domain) -> Sequence[Record]:
         """Return the DNS records that the owner has to publish."""
@@ -675,7 +756,13 @@ class MailBackend(Protocol):
         """Try to mend what the internal checks found."""
 
     async def add_mailbox(self, mailbox: Mailbox) -> str | None:
-        """Create a mailbox; return its password, or None where one of that address is there already."""
+        """Create a mailbox; return its password, or None where an earlier call has created this very one.
+
+        Raises Conflict where one of that address is there that is another's, or of which nobody knows.
+        """
+
+    async def withdraw_mailbox(self, mailbox: Mailbox) -> None:
+        """Remove what calls of add_mailbox() without an answer may have created. Raises Conflict as that one."""
 
     async def change_mailbox(self, mailbox: Mailbox) -> None:
         """Give a mailbox the names that it has here, and let it be in use if it is enabled here."""
@@ -689,8 +776,8 @@ class MailBackend(Protocol):
     async def sign_in_code(self, mailbox: Mailbox, expires_in: timedelta, max_uses: int) -> SignInCode:
         """Return a new code that signs in to the mailbox."""
 
-    async def add_alias(self, alias: Alias) -> None:
-        """Create an alias."""
+    async def add_alias(self, alias: Alias) -> bool:
+        """Create an alias; False where it is there already."""
 
     async def delete_alias(self, alias: Alias) -> None:
         """Remove an alias."""

@@ -5,10 +5,12 @@ counted, see ``gateway/quota.py``; 3. its RFC 5322 bytes and its Message-ID are 
 write turns the draft, if nobody changed it meanwhile, into an order. From here on the message will be sent, whoever
 dies.
 
-An attempt, by any worker that claimed the order: 1. find the identity's route; 2. where the attempt before was cut
-off, see whether the Sent folder tells that it got through, else count a possible duplicate; 3. offer the stored
-bytes, less Bcc, to the server for the recipients still open; 4. record what the server said; 5. where the protocol
-keeps mail, file the copy in Sent, apart from the sending: that it fails never makes the message unsent.
+An attempt, by any worker that claimed the order: 1. find the identity's route, if it is in use; 2. where the
+attempt before was cut off, see whether the Sent folder tells that it got through; 3. offer the message to the
+server for the recipients still open; 4. when it has said whom it takes, record whom it does not, and count a
+possible duplicate where there is a doubt; 5. send the stored bytes, less Bcc, piece by piece; 6. record what the
+server said; 7. where the protocol keeps mail, file the copy in Sent, apart from the sending: that it fails never
+makes the message unsent.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import logging
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -30,9 +32,9 @@ from gateway import delivery as transitions
 from gateway import mime, retry
 from gateway.address import ascii_mailbox
 from gateway.attach import Attach
-from gateway.compose import with_sender
+from gateway.compose import check_sender, with_sender
 from gateway.config import DeliverySection
-from gateway.delivery import Delivery, DeliveryState, Patience, RecipientState
+from gateway.delivery import Delivery, DeliveryState, Patience, RecipientState, Reply
 from gateway.errors import (
     Conflict,
     GatewayError,
@@ -42,14 +44,18 @@ from gateway.errors import (
     RemoteError,
     SignInRefused,
     Unavailable,
+    Unreachable,
 )
 from gateway.identity import IdentityStatus, UserIdentity
+from gateway.lease import finishing
 from gateway.message import Message
 from gateway.ports import Clock, Envelope, Identities, Messages, Meter, Raws
 from gateway.quota import Quota
 from gateway.route import Route, Routing
 
 logger = logging.getLogger(__name__)
+
+MOST_AHEAD = timedelta(days=100 * 365)  # whoever orders for later has mistaken the unit
 
 _FAULT = "An internal error; it will be tried again."
 _ORDER_TRIES = 5
@@ -127,17 +133,23 @@ class Send:
 
         ``body`` is what is sent in place of the draft's body, which is stored in clear.
 
-        Raises NotFound; Invalid (no recipient, too many, no usable identity); TooLarge; Conflict (the draft keeps
-        changing); TooOften, Full.
+        Raises NotFound; Invalid (no recipient, too many, no usable identity, a Sender who is somebody else, a time
+        too far ahead); TooLarge; Conflict (the draft keeps changing); TooOften, Full.
         """
         for _ in range(_ORDER_TRIES):
             message = await self.messages.get(user_id, message_id)
             if not message.is_draft:
-                return message
-            ordered = self._fixed(message, await self._sender(message), send_at)
+                # It may be read before the write that ordered it is safe; whoever waits for that has no answer yet.
+                message = await self.messages.durable(user_id, message_id)
+                if not message.is_draft:
+                    return message
+            sender = await self._sender(message)
+            await check_sender(self.identities, message.participants, sender)
+            ordered = self._fixed(message, sender, send_at)
             if await self.quota.order(message, ordered, partial(self._place, ordered, body)):
                 self.ordered.set()
-                await self._discard_bytes(message)  # of an earlier order, which failed
+                with suppress(Unavailable):  # the order is durable; these are swept up in time
+                    await self._discard_bytes(message)  # of an earlier order, which failed
                 return ordered
         raise Conflict("The draft is being changed. Send it when that is done.")
 
@@ -175,6 +187,9 @@ class Send:
         if not recipients:
             raise Invalid("The draft has no recipient.", {"participants": ["Add a To, Cc or Bcc."]})
         now = self.clock()
+        if send_at and send_at - now > MOST_AHEAD:
+            told = f"Must be within {MOST_AHEAD.days // 365} years."
+            raise Invalid("The time to send it at is too far ahead.", {"params.send_at": [told]})
         return replace(
             message,
             participants=with_sender(message.participants, sender),
@@ -225,7 +240,7 @@ class Send:
     async def run(self, owner: str, message: Message) -> None:
         """Do what is due for a claimed message.
 
-        Raises Unavailable, before any server was asked; then the lease returns the message.
+        Raises Unavailable, before any server had all of the message; then the lease returns it.
         """
         if message.delivery is None:
             return
@@ -233,7 +248,7 @@ class Send:
             await self._file_copy(owner, message)
             return
         started = time.monotonic()
-        way, after = await self._attempt(message, message.delivery)
+        way, after = await self._attempt(owner, message, message.delivery)
         message = replace(message, delivery=after)
         kept = await self._record(owner, message, keep=after.copy_due)
         self._report(message, way, time.monotonic() - started, outcome=after.state if kept else "lost")
@@ -248,6 +263,7 @@ class Send:
             with suppress(Unavailable):  # a flag is not worth that the message counts as unsent
                 await self.messages.mark_answered(message.user_id, message.parent_id)
 
+    @finishing()
     async def _record(self, owner: str, message: Message, *, keep: bool = False) -> bool:
         """Record what a server said, however long the database is away: to forget it would be to send again."""
         while True:
@@ -270,19 +286,30 @@ class Send:
             extra={"message_id": message.message_id, "outcome": outcome, "ms": round(seconds * 1000)},
         )
 
-    async def _attempt(self, message: Message, delivery: Delivery) -> tuple[Way | None, Delivery]:
+    async def _attempt(self, owner: str, message: Message, delivery: Delivery) -> tuple[Way | None, Delivery]:
         """Offer the message to its server; return what the delivery is after that."""
         way = None
+        is_again = delivery.in_doubt
+
+        async def before_data(replies: Mapping[str, Reply]) -> None:
+            nonlocal delivery
+            delivery = await self._noted(owner, message, delivery, transitions.before_data(delivery, replies))
+            if is_again:
+                self._announce(message)
+
         try:
             way = await self._way(message)
             route = way.route
-            if delivery.in_doubt:
+            _check_use(way.identity)
+            told = await self._sent_tells(message, delivery, route) if delivery.in_doubt else None
+            if told:
+                return way, transitions.got_through(delivery, self.clock())
+            if told is False:
                 delivery = replace(delivery, in_doubt=False)
-                if await self._got_through(message, delivery, route):
-                    return way, transitions.got_through(delivery)
             envelope = _envelope(message, way.identity, delivery)
-            async with self.raws.held(message.user_id, message.raw_msg_id or "") as raw:
-                replies = await route.submitter.submit(route.outgoing, envelope, mime.without_bcc(raw))
+            copy = await self.raws.read(message.user_id, message.raw_msg_id or "")
+            data = await mime.for_recipients(copy)
+            replies = await route.submitter.submit(route.outgoing, envelope, data, before_data)
         except Unavailable:
             raise
         except GatewayError as failure:
@@ -302,22 +329,37 @@ class Send:
         patience = self._patience(delivery.attempts)
         return way, transitions.after_error(delivery, error, patience, files_copy=files_copy)
 
-    async def _got_through(self, message: Message, delivery: Delivery, route: Route) -> bool:
-        """True when Sent tells that the attempt that was cut off got through; else counted (RFC 1047)."""
+    async def _sent_tells(self, message: Message, delivery: Delivery, route: Route) -> bool | None:
+        """Return whether the attempt in doubt got through, by the Sent folder; None where that cannot tell.
+
+        Raises Unreachable where it could tell, and cannot be read at the moment.
+        """
         # What some recipient got by an earlier attempt is in Sent whether or not this one got through.
-        if not any(recipient.state is RecipientState.ACCEPTED for recipient in delivery.recipients):
-            with suppress(RemoteError):  # then Sent tells nothing
-                if await self._has_sent(message, route):
-                    return True
+        accepted = any(recipient.state is RecipientState.ACCEPTED for recipient in delivery.recipients)
+        if accepted or route.mailbox is None or route.incoming is None:
+            return None
+        at = message.date or self.clock()
+        try:
+            return await route.mailbox.has_sent(route.incoming, message.internet_message_id or "", at)
+        except RemoteError as error:
+            if not error.temporary:
+                return None
+            told = f"It may have been sent already, which the Sent folder will tell: {error}"
+            raise Unreachable(told) from error
+
+    async def _noted(self, owner: str, message: Message, before: Delivery, after: Delivery) -> Delivery:
+        """Store, before the message itself goes out, what its server has refused; a death must not forget it.
+
+        Raises Conflict where another worker has the message.
+        """
+        if after != before and not await self.messages.record(owner, replace(message, delivery=after), keep=True):
+            raise Conflict("Another worker has this message.")
+        return after
+
+    def _announce(self, message: Message) -> None:
+        """Tell that the message goes out, perhaps, a second time (RFC 1047)."""
         self.meter.possible_duplicate()
         logger.warning("sent again after a cut", extra={"message_id": message.message_id})
-        return False
-
-    async def _has_sent(self, message: Message, route: Route) -> bool:
-        if route.mailbox is None or route.incoming is None:
-            return False
-        at = message.date or self.clock()
-        return await route.mailbox.has_sent(route.incoming, message.internet_message_id or "", at)
 
     def _patience(self, attempts: int) -> Patience:
         return Patience(
@@ -333,9 +375,9 @@ class Send:
         try:
             route = (way or await self._way(message)).route
             if route.mailbox and route.incoming:
-                async with self.raws.held(message.user_id, message.raw_msg_id or "") as raw:
-                    at = message.date or self.clock()
-                    await route.mailbox.file_sent(route.incoming, message.internet_message_id or "", raw, at)
+                read = partial(self.raws.read, message.user_id, message.raw_msg_id or "")
+                at = message.date or self.clock()
+                await route.mailbox.file_sent(route.incoming, message.internet_message_id or "", read, at)
         except Unavailable:
             raise
         except GatewayError as error:
@@ -356,6 +398,15 @@ class Send:
             return Way(*await self.routing.find(message.user_id, message.identity_id))
         except NotFound as error:
             raise Refused("The identity of this message is deleted.") from error
+
+
+def _check_use(identity: UserIdentity) -> None:
+    """Raise Refused where somebody has made the identity inactive: the user, or who disabled the mailbox.
+
+    Not where checks have, which see less than an attempt, and whose reason may pass.
+    """
+    if identity.status is IdentityStatus.INACTIVE and "inactivereason" not in identity.infos:
+        raise Refused("The identity of this message has been made inactive.")
 
 
 def _envelope(message: Message, identity: UserIdentity, delivery: Delivery) -> Envelope:

@@ -18,6 +18,7 @@ from aioimaplib.aioimaplib import quoted
 
 from gateway.errors import Deferred, Insecure, Refused, RemoteError, SignInRefused, Unreachable
 from gateway.identity import Endpoint, SignIn, TLSMode
+from gateway.ports import ReadCopy
 from protocols import sasl
 from protocols.folder import Folder, find_sent, parse_list, parse_prefix
 from protocols.imap_client import ImapClient, status_in, texts
@@ -50,10 +51,10 @@ class ImapAdapter:
                 found["sentfolder"] = folder.shown
             return found
 
-    async def file_sent(self, endpoint: Endpoint, message_id: str, raw: bytes, at: datetime) -> str | None:
+    async def file_sent(self, endpoint: Endpoint, message_id: str, read: ReadCopy, at: datetime) -> str | None:
         r"""Append a copy, flagged ``\Seen``, to the Sent folder, unless it has that Message-ID; return its name.
 
-        None where the provider files by itself. Raises RemoteError.
+        None where the provider files by itself. Raises RemoteError, and what ``read`` does.
         """
         async with self._session(endpoint) as client:
             if _files_itself(client, endpoint):
@@ -63,16 +64,25 @@ class ImapAdapter:
                 folder = await _make_sent(client, endpoint)
             elif await _holds(client, endpoint, folder, message_id, at):
                 return folder.shown
-            await _append(client, endpoint, folder, raw, at)
+            await _append(client, endpoint, folder, read, at)
             return folder.shown
 
-    async def has_sent(self, endpoint: Endpoint, message_id: str, at: datetime) -> bool:
-        """True when a provider that files by itself has that Message-ID in Sent. Raises RemoteError."""
-        async with self._session(endpoint) as client:
-            if not _files_itself(client, endpoint):
-                return False
-            folder = await _sent_folder(client, endpoint)
-            return folder is not None and await _holds(client, endpoint, folder, message_id, at)
+    async def has_sent(self, endpoint: Endpoint, message_id: str, at: datetime) -> bool | None:
+        """Return whether a provider that files by itself has that Message-ID in Sent; None for any other.
+
+        None, too, where it refuses to search. Raises RemoteError where it is known to be such a one, by its name or
+        by what it has said so far.
+        """
+        files_itself = files_sent(endpoint.host)
+        try:
+            async with self._session(endpoint) as client:
+                files_itself = _files_itself(client, endpoint)
+                folder = await _sent_folder(client, endpoint) if files_itself else None
+                return await _holds(client, endpoint, folder, message_id, at) if folder else None
+        except RemoteError:
+            if files_itself:
+                raise
+            return None
 
     @asynccontextmanager
     async def _session(self, endpoint: Endpoint) -> AsyncIterator[ImapClient]:
@@ -201,10 +211,12 @@ def _files_itself(client: ImapClient, endpoint: Endpoint) -> bool:
     return client.can("X-GM-EXT-1") or files_sent(endpoint.host)
 
 
-async def _holds(client: ImapClient, endpoint: Endpoint, folder: Folder, message_id: str, at: datetime) -> bool:
+async def _holds(
+    client: ImapClient, endpoint: Endpoint, folder: Folder, message_id: str, at: datetime
+) -> bool | None:
     """True when the folder has that Message-ID, since the day before ``at``: an old Sent folder is long to search.
 
-    A day before, because SINCE disregards time and zone (RFC 3501 §6.4.4). A refusal tells nothing: False.
+    A day before, because SINCE disregards time and zone (RFC 3501 §6.4.4). A refusal tells nothing: None.
     """
     response = await client.examine(folder.name)
     if response.result == "OK":
@@ -212,14 +224,14 @@ async def _holds(client: ImapClient, endpoint: Endpoint, folder: Folder, message
         response = await client.execute("SEARCH", "SINCE", since, "HEADER", "Message-ID", quoted(f"<{message_id}>"))
     if _is_temporary(response):
         _ok(response, endpoint, f"a look into {folder.shown}")
-    return response.result == "OK" and any(map(_NUMBERS.fullmatch, texts(response)[:-1]))
+    return any(map(_NUMBERS.fullmatch, texts(response)[:-1])) if response.result == "OK" else None
 
 
-async def _append(client: ImapClient, endpoint: Endpoint, folder: Folder, raw: bytes, at: datetime) -> None:
-    response = await client.append(folder.name, raw, at)
+async def _append(client: ImapClient, endpoint: Endpoint, folder: Folder, read: ReadCopy, at: datetime) -> None:
+    response = await client.append(folder.name, await read(), at)
     if _code(response) == "TRYCREATE":  # RFC 3501 §6.3.11: it was listed, and has gone or never was
         await _create(client, endpoint, folder)
-        response = await client.append(folder.name, raw, at)
+        response = await client.append(folder.name, await read(), at)
     _ok(response, endpoint, f"APPEND to {folder.shown}")
 
 

@@ -2,6 +2,7 @@
 
 - Our socket, so that connections go through the guard; STARTTLS.
 - A lost connection ends the command under way; aioimaplib would let it wait for its time-out, or for ever.
+- A message is appended piece by piece, as fast as the server reads; aioimaplib would hold it whole.
 - Every command has one time-out, from its start to its end; aioimaplib starts anew with every line of the server.
 - What a server may send is bounded, and what its parser makes of hostile bytes ends this session and nothing else.
 - AUTHENTICATE with and without an initial response, and with an answer to the error challenge of XOAUTH2.
@@ -15,13 +16,16 @@ import socket
 import ssl
 from base64 import b64encode
 from collections import deque
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
+from imaplib import Time2Internaldate
 from typing import Any, TypeVar
 
 from aioimaplib import Command, IMAP4ClientProtocol, Response
 from aioimaplib.aioimaplib import AUTH, NONAUTH, SELECTED, quoted
+
+from gateway.ports import Content
 
 Result = TypeVar("Result")
 
@@ -120,10 +124,11 @@ class ImapClient:
             self._protocol.state = SELECTED
         return response
 
-    async def append(self, mailbox: str, raw: bytes, at: datetime) -> Response:
-        r"""Store a message, flagged ``\Seen``, with its date (RFC 3501 §6.3.11)."""
-        appending = self._protocol.append(raw, quoted(mailbox), flags=r"\Seen", date=at)
-        return await self._run(appending, self._timeout * _LONG_TIMEOUTS)
+    async def append(self, mailbox: str, raw: Content, at: datetime) -> Response:
+        r"""Store a message, flagged ``\Seen``, with its date (RFC 3501 §6.3.11). Raises what its reading does."""
+        arguments = quoted(mailbox), r"(\Seen)", Time2Internaldate(at), f"{{{raw.size}}}"
+        command = Command("APPEND", self._protocol.new_tag(), *arguments)
+        return await self._run(self._protocol.execute_with(command, raw.pieces), self._timeout * _LONG_TIMEOUTS)
 
     async def log_out(self) -> None:
         """Take leave. Whatever comes of it changes nothing of what was said before."""
@@ -163,6 +168,10 @@ class _Protocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib ships 
         self.lost: asyncio.Future[None] = loop.create_future()
         self.farewell: str | None = None
         self.sasl_answers: deque[str] = deque()
+        self._literal: AsyncIterator[bytes] | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self._has_room = asyncio.Event()
+        self._has_room.set()
         self._received = 0
         self._lines = 0
         self._beginning = b""
@@ -210,12 +219,46 @@ class _Protocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib ships 
         self.state = AUTH if kind[1].upper() == b"PREAUTH" else NONAUTH
         self.greeted.set()
 
+    async def execute_with(self, command: Command, literal: AsyncIterator[bytes]) -> Response:
+        """Execute a command that ends with a literal, which goes when the server asks for it (RFC 3501 §7.5)."""
+        self._literal = literal
+        response = await self.execute(command)
+        if self._sending:
+            await asyncio.wait([self._sending])
+        return response
+
+    async def _send(self, literal: AsyncIterator[bytes]) -> None:
+        """Send a literal as fast as the server reads. What ends it early ends the session."""
+        try:
+            async for piece in literal:
+                self._write(piece)
+                await self._has_room.wait()
+            self._write(b"\r\n")
+        except Exception as error:  # noqa: BLE001 - whoever waits for the command gets it
+            self._lose(error)
+
+    def _write(self, data: bytes) -> None:
+        if self.transport is None:
+            raise ConnectionResetError
+        self.transport.write(data)
+
+    def pause_writing(self) -> None:
+        """Let a literal wait: the server does not read as fast."""
+        self._has_room.clear()
+
+    def resume_writing(self) -> None:
+        """Let a literal go on."""
+        self._has_room.set()
+
     def _continuation(self, line: bytes) -> None:
         command = self.pending_sync_command
         if self.transport and command and command.name == "AUTHENTICATE":
             # An empty answer to a further challenge makes the server say why it refuses (XOAUTH2).
             answer = self.sasl_answers.popleft() if self.sasl_answers else ""
             self.transport.write(f"{answer}\r\n".encode())
+        elif self._literal is not None and command and command.name == "APPEND":
+            self._sending = self.loop.create_task(self._send(self._literal))
+            self._literal = None
         else:
             super()._continuation(line)
 
@@ -223,6 +266,8 @@ class _Protocol(IMAP4ClientProtocol):  # type: ignore[misc]  # aioimaplib ships 
         if not self.lost.done():
             self.lost.set_exception(error)
             self.lost.exception()  # it is retrieved here, whether or not somebody is waiting
+        if self._sending:
+            self._sending.cancel()
         if self.transport is not None:
             self.transport.abort()
 

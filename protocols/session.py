@@ -106,13 +106,21 @@ class Session:
         """Send commands, all at once. Raises OSError or RuntimeError where the connection is gone."""
         if any(_CONTROLS.search(command) for command in commands):
             raise ValueError("a command with control characters would be more than one")
-        self.write_data(b"".join(command + b"\r\n" for command in commands))
+        self._connected().transport.write(b"".join(command + b"\r\n" for command in commands))
 
-    def write_data(self, data: bytes) -> None:
-        """Send bytes as they are. Raises as write()."""
+    async def write_data(self, data: bytes) -> None:
+        """Send bytes as they are; return when there is room for more, or the server says something.
+
+        Raises as write().
+        """
+        replies = self._connected()
+        replies.transport.write(data)
+        await replies.room()
+
+    def _connected(self) -> Replies:
         if self._replies is None or self._replies.transport.is_closing():
             raise ConnectionResetError
-        self._replies.transport.write(data)
+        return self._replies
 
     async def reply(self, timeout: float | None = None) -> Answer:  # noqa: ASYNC109 - the RFC's time-outs differ
         """Return the next reply. Raises OSError; RemoteError for what is none."""
@@ -123,6 +131,10 @@ class Session:
             answer = await self._replies.next(self.endpoint)
         self._in_order = answer.code != SERVICE_CLOSING
         return answer
+
+    def spoil(self) -> None:
+        """Let nobody use it any more: the server waits for the end of something."""
+        self._in_order = False
 
     async def leave(self) -> None:
         """QUIT (RFC 5321 §4.1.1.10) and close. What the server makes of it changes nothing."""
@@ -147,6 +159,7 @@ class Replies(asyncio.Protocol):
         self.transport = transport
         self._buffer = bytearray()
         self._news = asyncio.Event()
+        self._is_full = False
         self._lost: Exception | None = ConnectionResetError() if transport.is_closing() else None
         transport.set_protocol(self)
 
@@ -166,6 +179,21 @@ class Replies(asyncio.Protocol):
         """Tell who waits."""
         self._lost = exc or ConnectionResetError()
         self._news.set()
+
+    def pause_writing(self) -> None:
+        """Let who writes wait: the server does not read as fast."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """Let who writes go on."""
+        self._is_full = False
+        self._news.set()
+
+    async def room(self) -> None:
+        """Return when there is room for more to send, or something to be read, or the connection is lost."""
+        while self._is_full and self.is_silent:
+            self._news.clear()
+            await self._news.wait()
 
     async def next(self, endpoint: Endpoint) -> Answer:
         """Return the next reply. Raises OSError, RemoteError."""

@@ -13,7 +13,7 @@ from gateway.address import ascii_host
 from gateway.delivery import Reply
 from gateway.errors import RemoteError, Unreachable
 from gateway.identity import Endpoint
-from gateway.ports import Envelope
+from gateway.ports import BeforeData, Content, Envelope
 from protocols.network import Network
 from protocols.session import SERVICE_CLOSING, Session
 from protocols.sessions import Sessions
@@ -34,24 +34,33 @@ class SmtpAdapter:
         self._helo_name = ascii_host(helo_name)
         self._sessions = Sessions(self._session, per_host=per_host, in_all=in_all)
 
-    async def submit(self, endpoint: Endpoint, envelope: Envelope, data: bytes) -> Mapping[str, Reply]:
+    async def submit(
+        self, endpoint: Endpoint, envelope: Envelope, data: Content, before_data: BeforeData
+    ) -> Mapping[str, Reply]:
         """Offer a message; return the server's answer for every recipient.
 
-        Raises RemoteError where nobody got it and no recipient is to blame.
+        Raises RemoteError where nobody got it and no recipient is to blame, Unanswered where somebody may have it;
+        what ``before_data`` and the reading of the data raise.
         """
         try:
-            return await self._submit(endpoint, envelope, data)
+            return await self._submit(endpoint, envelope, data, before_data)
         except _Stale:
-            return await self._submit(endpoint, envelope, data, fresh=True)
+            return await self._submit(endpoint, envelope, data, before_data, fresh=True)
 
     async def _submit(
-        self, endpoint: Endpoint, envelope: Envelope, data: bytes, *, fresh: bool = False
+        self,
+        endpoint: Endpoint,
+        envelope: Envelope,
+        data: Content,
+        before_data: BeforeData,
+        *,
+        fresh: bool = False,
     ) -> Mapping[str, Reply]:
         """Raises _Stale where a kept session had ended before the server took anything of the message."""
         async with self._sessions.lend(endpoint, fresh=fresh) as session:
             was_kept = session.messages > 0
             long_timeout = self._network.command_timeout * _LONG_TIMEOUTS
-            transaction = Transaction(session, envelope, data, long_timeout)
+            transaction = Transaction(session, envelope, data, before_data, long_timeout)
             try:
                 return await transaction.run()
             except RemoteError as error:

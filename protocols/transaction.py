@@ -4,7 +4,9 @@ Where the server offers PIPELINING (RFC 2920) the three go in one write, and the
 else each command waits for the reply to the one before. What the server says of each recipient is returned, what it
 says of the message or the session as a whole is raised.
 
-A reply has the command time-out, but the end of the data gets ten times that, and so do all commands before it
+The data go piece by piece, as fast as the server reads: a large message is nowhere as a whole.
+
+A reply has the command time-out, but the data with their end get ten times that, and so do all commands before them
 together, however many recipients there are.
 """
 
@@ -19,31 +21,39 @@ from contextlib import suppress
 from gateway.address import ascii_mailbox
 from gateway.delivery import RecipientState, Reply
 from gateway.errors import Refused, RemoteError, Unanswered, Unreachable
-from gateway.ports import Envelope
+from gateway.lease import finishing
+from gateway.ports import BeforeData, Content, Envelope
 from protocols.replies import recipient_verdict, refusal, verdict
 from protocols.session import Answer, Session
 
 _OK, _START_DATA, _NO_REPLY = 250, 354, -1
 _REFUSALS = (4, 5)  # RFC 5321 §4.2.1: the first digit is the class
 _LINE_END = re.compile(rb"\r\n|\r|\n")
-_LEADING_DOT = re.compile(rb"(?m)^\.")
 
 
 class Transaction:
     """One message in a session. ``begun``: the server has taken its MAIL."""
 
-    def __init__(self, session: Session, envelope: Envelope, data: bytes, long_timeout: float) -> None:
+    def __init__(
+        self,
+        session: Session,
+        envelope: Envelope,
+        data: Content,
+        before_data: BeforeData,
+        long_timeout: float,
+    ) -> None:
         """Raises Refused where the server cannot take these addresses."""
         self._session = session
         self._envelope = envelope
         self._data = data
+        self._before_data = before_data
         self._long_timeout = long_timeout
-        self._mail = _mail(session, envelope, data)
+        self._mail = _mail(session, envelope, data.size)
         self.begun = False
         self._unanswered = False
 
     async def run(self) -> dict[str, Reply]:
-        """Return the server's answer for every recipient. Raises RemoteError."""
+        """Return the server's answer for every recipient. Raises RemoteError, and what ``before_data`` does."""
         try:
             return await self._run()
         except Unreachable as error:
@@ -62,6 +72,7 @@ class Transaction:
             async with asyncio.timeout(self._long_timeout):
                 replies = await self._envelope_replies(commands, resets=bool(resets))
             if accepted := [r for r, reply in replies.items() if reply.state is RecipientState.ACCEPTED]:
+                await self._before_data(replies)
                 replies |= dict.fromkeys(accepted, await self._deliver(await commands.next()))
             else:
                 with suppress(RemoteError, OSError, RuntimeError):  # everybody is decided on
@@ -92,13 +103,30 @@ class Transaction:
             if code // 100 not in _REFUSALS:
                 raise refusal(_NO_REPLY, f"{code} {text}", endpoint)  # nothing was sent, so nothing is accepted
             return verdict(code, text, endpoint)
-        self._session.write_data(_transparent(self._data))
-        self._unanswered = True
-        code, text = await self._session.reply(self._long_timeout)
+        async with asyncio.timeout(self._long_timeout):
+            is_whole = await self._send_data()
+            async with finishing():  # it is out: who is cut off now would only not hear what becomes of it
+                code, text = await self._session.reply(self._long_timeout)
+        if not is_whole:  # the server refuses what it has not heard to its end, or makes no sense
+            self._session.spoil()
+            return verdict(code if code // 100 in _REFUSALS else _NO_REPLY, text, endpoint)
         self._session.must_reset = False
         answer = verdict(code, text, endpoint)
         self._unanswered = False
         return answer
+
+    async def _send_data(self) -> bool:
+        """Send the data with their end; False where the server did not wait for that."""
+        lines, ready = Lines(), b""
+        async for piece in self._data.pieces:
+            if ready:
+                await self._session.write_data(ready)
+            ready = lines.of(piece)
+            if not self._session.is_open:
+                return False
+        self._unanswered = True
+        await self._session.write_data(ready + lines.end())
+        return True
 
 
 class _Commands:
@@ -131,19 +159,18 @@ class _Commands:
             await self._session.reply()
 
 
-def _mail(session: Session, envelope: Envelope, data: bytes) -> bytes:
+def _mail(session: Session, envelope: Envelope, size: int) -> bytes:
     offered = session.extensions
     options = []
     if "size" in offered:
-        options.append(f"SIZE={len(data)}")  # RFC 1870
+        options.append(f"SIZE={size}")  # RFC 1870
     if envelope.smtputf8:
         if "smtputf8" not in offered:
             host = session.endpoint.host
             raise Refused(f"{host} takes ASCII addresses only (no SMTPUTF8), and one of this message has none.")
         options.append("SMTPUTF8")
-    # RFC 6152. To a server that does not offer it 8 bit data goes undeclared: there is none left that minds.
-    if not data.isascii() and "8bitmime" in offered:
-        options.append("BODY=8BITMIME")
+        if "8bitmime" in offered:  # RFC 6152; a server that has SMTPUTF8 has to (RFC 6531 §3.1)
+            options.append("BODY=8BITMIME")
     return " ".join([f"MAIL FROM:<{_path(envelope.sender, envelope)}>", *options]).encode()
 
 
@@ -156,10 +183,25 @@ def _path(address: str, envelope: Envelope) -> str:
     return address if envelope.smtputf8 or not address else ascii_mailbox(address)
 
 
-def _transparent(data: bytes) -> bytes:
-    """Return the data as it goes over the wire, with its end (RFC 5321 §4.5.2).
+class Lines:
+    """Makes of data, piece by piece, what goes over the wire (RFC 5321 §4.5.2).
 
     A lone CR or LF becomes CRLF: what some servers take for the end of a line would let data end early.
     """
-    lines = _LINE_END.sub(b"\r\n", data)
-    return _LEADING_DOT.sub(b"..", lines) + (b".\r\n" if lines.endswith(b"\r\n") else b"\r\n.\r\n")
+
+    def __init__(self) -> None:
+        self._at_start = True
+        self._cr = b""  # at the end of a piece: perhaps the half of a CRLF
+
+    def of(self, piece: bytes) -> bytes:
+        """Return the next piece."""
+        piece = self._cr + piece
+        self._cr = b"\r" if piece.endswith(b"\r") else b""
+        lines = _LINE_END.sub(b"\r\n", piece.removesuffix(self._cr))
+        dot = b"." if self._at_start and lines.startswith(b".") else b""
+        self._at_start = lines.endswith(b"\n") if lines else self._at_start
+        return dot + lines.replace(b"\n.", b"\n..")
+
+    def end(self) -> bytes:
+        """Return what is left of the last line, and the end of the data."""
+        return b".\r\n" if self._at_start and not self._cr else b"\r\n.\r\n"

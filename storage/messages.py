@@ -18,11 +18,11 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from gateway.delivery import Delivery, DeliveryState, Recipient, RecipientState
 from gateway.errors import NotFound
 from gateway.message import EDITABLE, Attachment, Message, Participant
-from gateway.ports import ROOM, MessageFilter, Page, Room
+from gateway.ports import ROOM, MessageFilter, Page, Portions, Room
 from storage.due import find_due, indexes_of_due
 from storage.grouped import Grouped
 from storage.mongo import Document, Mongo, translating
-from storage.pages import Pages
+from storage.portions import ListMemory, PortionedPages
 from storage.updates import Update, insert_each, update_each
 
 logger = logging.getLogger(__name__)
@@ -43,11 +43,11 @@ _IS_IN_DOUBT = {"$or": ["$delivery.in_doubt", {"$eq": ["$delivery.state", Delive
 class MongoMessages:
     """The core's Messages. What is read or written one by one in the same moment goes in one call."""
 
-    def __init__(self, mongo: Mongo) -> None:
+    def __init__(self, mongo: Mongo, memory: ListMemory | None = None) -> None:
         self.operation_s = mongo.operation_s
         self._check_room = mongo.check_room
         self._messages = mongo.collection(MESSAGES)
-        self._pages = Pages(mongo, MESSAGES)
+        self._pages = PortionedPages(mongo, MESSAGES, _from_document, memory or ListMemory())
         self._insert = Grouped(self._insert_all)
         self._find = Grouped(self._find_all)
         self._update = Grouped(self._update_all)
@@ -62,8 +62,8 @@ class MongoMessages:
         return None
 
     async def fingerprint(self, user_id: str, message_id: str) -> str | None:
-        """Return the fingerprint of a message of the user, None where there is no such message."""
-        document = await self._find(_key(user_id, message_id))
+        """Return the fingerprint of a message of the user that has reached a majority; None where there is none."""
+        document = await self._durable(user_id, message_id)
         return document["fingerprint"] if document else None
 
     @translating
@@ -72,10 +72,18 @@ class MongoMessages:
 
     async def get(self, user_id: str, message_id: str) -> Message:
         """Return a message of the user. Raises NotFound."""
-        document = await self._find(_key(user_id, message_id))
-        if document is None:
-            raise NotFound("There is no such message.")
-        return _from_document(document)
+        return _found(await self._find(_key(user_id, message_id)))
+
+    async def durable(self, user_id: str, message_id: str) -> Message:
+        """As get(), but what is returned has reached a majority."""
+        return _found(await self._durable(user_id, message_id))
+
+    @translating
+    async def _durable(self, user_id: str, message_id: str) -> Document | None:
+        """Find by a write that changes nothing: MongoDB answers it when all writes before it are on a majority."""
+        one = {"_id": _key(user_id, message_id), "user_id": user_id}
+        document: Document | None = await self._messages.find_one_and_update(one, {"$set": {"user_id": user_id}})
+        return document
 
     @translating
     async def _find_all(self, keys: Sequence[str]) -> Sequence[Document | None]:
@@ -83,9 +91,9 @@ class MongoMessages:
         found = {each["_id"]: each for each in documents}
         return [found.get(key) for key in keys]
 
-    async def list(self, user_id: str, where: MessageFilter, page: Page) -> tuple[int, Sequence[Message]]:
+    async def list(self, user_id: str, where: MessageFilter, page: Page) -> tuple[int, Portions[Message]]:
         """Return how many messages there are and a page of them, newest ``date_sort`` first."""
-        query: Document = {"user_id": user_id}
+        query: Document = {}
         if where.is_draft is not None:
             query["delivery.state"] = {"$in" if where.is_draft else "$nin": list(EDITABLE)}
         if where.discussion_id is not None:
@@ -93,8 +101,7 @@ class MongoMessages:
         if where.identity_id is not None:
             query["identity_id"] = where.identity_id
         order = [("date_sort", DESCENDING), ("_id", ASCENDING)]
-        total, documents = await self._pages(query, order, page)
-        return total, [_from_document(document) for document in documents]
+        return await self._pages(user_id, query, order, page)
 
     async def save(self, message: Message) -> bool:
         """Store a draft, or the order that it has become, if it is still a draft and of that version."""
@@ -141,7 +148,7 @@ class MongoMessages:
         One that cannot be read is logged and left out, so that it holds up no other; its lease brings it back.
         """
         due = {"delivery.due_at": {"$lte": now}}
-        keys = await find_due(self._messages, now, limit, room, date="delivery.due_at", host="delivery.server")
+        keys = await find_due(self._messages, now, limit, room, date="delivery.due_at", hosts=["delivery.server"])
         if not keys:
             return []
         mark = {
@@ -185,6 +192,12 @@ class MongoMessages:
             "$set": {"delivery.state": queued, "delivery.due_at": now, "delivery.in_doubt": _IS_IN_DOUBT}
         }
         await self._messages.update_many(_held(held), [handed_back, {"$unset": "delivery.owner"}])
+
+
+def _found(document: Document | None) -> Message:
+    if document is None:
+        raise NotFound("There is no such message.")
+    return _from_document(document)
 
 
 def _outcome(owner: str, delivery: Delivery, *, keep: bool) -> Document:

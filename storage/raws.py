@@ -9,9 +9,7 @@ The gateway's own mails are small, and sealed: one-time secrets stand in them.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from pymongo import ASCENDING, IndexModel
@@ -29,19 +27,16 @@ INDEXES = {
     **indexes(RAWS),
 }
 
-_MEMORY_BYTES = 64 * 1024 * 1024  # and some times as much for the copies that Bcc, SMTP and IMAP make of them
-
 
 class MongoRaws:
-    """The core's Raws. ``memory`` bounds, in bytes, what the large ones that are held whole take together."""
+    """The core's Raws."""
 
-    def __init__(self, mongo: Mongo, vault: Vault, memory: int = _MEMORY_BYTES) -> None:
+    def __init__(self, mongo: Mongo, vault: Vault) -> None:
         self.operation_s = mongo.operation_s
         self._check_room = mongo.check_room
         self.files = MongoFiles(mongo, RAWS)
         self._raws = mongo.collection(RAWS)
         self._vault = vault
-        self._memory = _Memory(memory)
         self._document = Grouped(self._documents)
 
     async def put(self, user_id: str, message_id: str, raw_msg_id: str, pieces: AsyncIterable[bytes]) -> None:
@@ -71,17 +66,6 @@ class MongoRaws:
             return await self.files.read((user_id, raw_msg_id))
         return Content(len(small), _after(small), tag=raw_msg_id)
 
-    @asynccontextmanager
-    async def held(self, user_id: str, raw_msg_id: str) -> AsyncIterator[bytes]:
-        """Yield the bytes whole. Raises NotFound."""
-        small = await self._small(user_id, raw_msg_id)
-        if small is not None:
-            yield small
-            return
-        content = await self.files.read((user_id, raw_msg_id))
-        async with self._memory.taken(content.size):
-            yield b"".join([piece async for piece in content.pieces])
-
     @translating
     async def delete(self, user_id: str, raw_msg_id: str) -> None:
         """Remove the bytes, if they are there."""
@@ -104,30 +88,6 @@ class MongoRaws:
     async def _documents(self, raw_msg_ids: Sequence[str]) -> Sequence[Document | None]:
         found = {each["_id"]: each async for each in self._raws.find({"_id": {"$in": list(raw_msg_ids)}})}
         return [found.get(raw_msg_id) for raw_msg_id in raw_msg_ids]
-
-
-class _Memory:
-    """So many bytes of memory: who finds too few free waits, in turn; who needs more than all waits for all."""
-
-    def __init__(self, size: int) -> None:
-        self._size = self._free = size
-        self._turn = asyncio.Lock()
-        self._freed = asyncio.Event()
-
-    @asynccontextmanager
-    async def taken(self, size: int) -> AsyncIterator[None]:
-        """Hold so many bytes."""
-        size = min(size, self._size)
-        async with self._turn:
-            while self._free < size:
-                self._freed.clear()
-                await self._freed.wait()
-            self._free -= size
-        try:
-            yield
-        finally:
-            self._free += size
-            self._freed.set()
 
 
 async def _after(first: bytes, rest: AsyncIterable[bytes] | None = None) -> AsyncIterator[bytes]:

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from api.demo.provider import Provider
+from gateway.errors import Unavailable
 from storage.mongo import Mongo
+from storage.raws import MongoRaws
 from tests.api.conftest import CLOSED_PORT
 from tests.client import Client, Reply, remote
 from tests.conftest import FRIEND, ME
@@ -251,6 +253,22 @@ async def test_some_recipients(
     assert len(server.messages) == 1
 
 
+async def test_a_database_that_goes_after_the_order(
+    user: Client, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An order that is durable is answered as one, though the bytes of an earlier one cannot be removed."""
+
+    async def away(*_: object) -> None:
+        raise Unavailable("The database is away.")
+
+    message_id = await user.draft(await user.add_remote(provider), "never@elsewhere.example")
+    assert (await user.send(message_id)).status == 424
+    participants = {"participants": [{"type": "To", "address": FRIEND.address}]}
+    assert (await user.call("PATCH", f"{MESSAGES}/{message_id}", participants)).status == 204
+    monkeypatch.setattr(MongoRaws, "delete", away)
+    assert (await user.send(message_id)).status == 200
+
+
 # -- attempts that were cut off ----------------------------------------------------------------------------------
 
 GMAIL = [*GREETING, hear("LOGIN "), say("{tag} OK [CAPABILITY IMAP4rev1 X-GM-EXT-1] welcome")]
@@ -268,12 +286,12 @@ async def cut_off(user: Client, mongo: Mongo, identity_id: str, **delivery: Any)
     return message_id
 
 
-async def ended(user: Client, message_id: str) -> dict[str, Any]:
-    """Return the delivery when the second attempt has ended and nothing is on its way any more."""
+async def ended(user: Client, message_id: str, attempts: int = 2) -> dict[str, Any]:
+    """Return the delivery when so many attempts have ended and nothing is on its way any more."""
     async with asyncio.timeout(_BOUND_S):
         while True:
             delivery: dict[str, Any] = (await user.get(f"{MESSAGES}/{message_id}")).json["delivery"]
-            if delivery["attempts"] == 2 and delivery["state"] != "sending":
+            if delivery["attempts"] == attempts and delivery["state"] != "sending":
                 return delivery
             await asyncio.sleep(0.01)
 
@@ -347,6 +365,77 @@ async def test_a_sent_folder_that_tells_of_another_attempt(
     assert delivery["state"] == "sent"
     assert [each.rcpt_tos for each in provider.received] == [(FRIEND.address,)]
     assert await possible_duplicates(user) == 1
+
+
+def in_turn(*dialogues: Sequence[Step]) -> Step:
+    """Take the steps of one dialogue on each connection, in their order."""
+
+    async def step(peer: Peer) -> None:
+        for each in dialogues[peer.server.connections - 1]:
+            await each(peer)
+
+    return step
+
+
+async def at_gmail(user: Client, server: Scripted) -> str:
+    """Add ME with the scripted server for both, SMTP and IMAP; return the identity_id."""
+    where = f"{server.host}:{server.port}"
+    servers = {"inserver": where, "outserver": where, "intls": "none", "outtls": "starttls"}
+    account = {"protocol": "imap", "identifier": ME.address, "infos": servers}
+    credentials = {"inusername": ME.address, "inpassword": ME.password}
+    identity_id: str = (await user.post(REMOTES, account | {"credentials": credentials})).json["identity_id"]
+    return identity_id
+
+
+IN_SENT = [*GMAIL, *GMAIL_SENT, *looked("All sent", " 7"), *GOODBYE]
+NEVER = "never@elsewhere.example"
+
+
+async def test_a_connection_lost_after_refusals(
+    user: Client, server: Scripted, dialogue: list[Step], mongo: Mongo
+) -> None:
+    """Who was refused before a cut stays so; who was put off is tried again, whatever Sent tells of others."""
+    stored: list[Any] = []
+
+    async def look(_: Peer) -> None:
+        (message,) = await mongo.collection("messages").find({}).to_list(2)
+        stored.extend((each["state"], each["put_off"]) for each in message["delivery"]["recipients"])
+
+    answers = {FRIEND.address: "250 OK", OTHER: "451 4.2.0 later", NEVER: "550 5.1.1 unknown"}
+    three = [step for to, answer in answers.items() for step in (hear(f"RCPT TO:<{to}>$"), say(answer))]
+    first = altered(SENT, RCPT=three, final_dot=[SESSION["final dot"][0], look, close])[0]
+    alone = altered(SENT, RCPT=[hear(f"RCPT TO:<{OTHER}>$"), say("250 OK")])[0]
+    dialogue.append(in_turn(first, IN_SENT, alone, [*GMAIL, *GOODBYE]))
+    _, message = await sent(user, await at_gmail(user, server), *answers)
+    assert stored == [("queued", False), ("queued", True), ("rejected", False)]  # before the cut
+    await make_due(mongo)
+    recipients = (await ended(user, message["message_id"], attempts=3))["recipients"]
+    outcomes = {address: (each["state"], each["smtp_code"]) for address, each in recipients.items()}
+    assert outcomes == {FRIEND.address: ("accepted", None), OTHER: ("accepted", 250), NEVER: ("rejected", 550)}
+    assert "Sent folder" in recipients[FRIEND.address]["smtp_reply"]
+    assert await possible_duplicates(user) == 0
+
+
+@pytest.mark.parametrize(
+    ("then", "words"),
+    [([[close], [close]], "was closed"), ([[*GMAIL, hear("LIST"), close]], "the Sent folder will tell")],
+    ids=["nothing answers", "Sent cannot be read"],
+)
+async def test_a_doubt_that_lasts(
+    user: Client, server: Scripted, dialogue: list[Step], mongo: Mongo, *, then: list[list[Step]], words: str
+) -> None:
+    """While a provider is down after a cut nothing is sent, or counted; when it is back, Sent tells."""
+    dialogue.append(in_turn(session("final dot", close), *then, IN_SENT))
+    _, message = await sent(user, await at_gmail(user, server))
+    await make_due(mongo)
+    delivery = await ended(user, message["message_id"])
+    assert delivery["state"] == "queued"
+    assert words in delivery["last_error"]
+    await make_due(mongo)
+    delivery = await ended(user, message["message_id"], attempts=3)
+    assert (delivery["state"], delivery["last_error"]) == ("sent", None)
+    assert len(server.messages) == 1
+    assert await possible_duplicates(user) == 0
 
 
 async def test_a_cut_without_a_mailbox(user: Client, provider: Provider, mongo: Mongo) -> None:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from gateway import delivery
+from gateway.errors import Unavailable
+from gateway.message import Message, Participant
+from storage.messages import MongoMessages
 from storage.mongo import Mongo
 from tests.faults.load import Figures, Stage, assert_survived, spread
 from tests.faults.mongods import ReplicaSet, command
@@ -54,3 +61,58 @@ async def test_members_die(stage: Stage, figures: Figures, tmp_path: Path) -> No
     figures("secondary killed: seconds until a write was acknowledged", spread(secondary_killed))
     figures("majority back: seconds until a write was acknowledged", spread(majority_back))
     assert max(killed) < _BACK_S
+
+
+@pytest.mark.torture
+async def test_what_has_reached_no_majority(tmp_path: Path) -> None:
+    """A draft and an order that are on the primary alone are seen there, and acknowledged to nobody."""
+    async with ReplicaSet(tmp_path / "mongods", 3) as members:
+        secondaries = await members.secondaries()
+        mongo = Mongo(members.uri, "mail_gateway", operation_ms=2000)
+        store, (first, second) = MongoMessages(mongo), (message(), message())
+        await store.add(first, "its body")
+        for secondary in secondaries:
+            secondary.kill()
+        with pytest.raises(Unavailable):
+            await store.save(ordered(first))
+        with pytest.raises(Unavailable):
+            await store.add(second, "its body")
+        assert not (await store.get(first.user_id, first.message_id)).is_draft
+        assert (await store.get(second.user_id, second.message_id)).is_draft
+        for asked in (
+            store.durable(first.user_id, first.message_id),
+            store.fingerprint(second.user_id, second.message_id),
+            store.add(second, "its body"),
+        ):
+            with pytest.raises(Unavailable):
+                await asked
+        for secondary in secondaries:
+            secondary.start()
+        await members.complete()
+        await members.primary()
+        assert await store.add(second, "its body") in (None, "its body")
+        assert (await store.durable(second.user_id, second.message_id)).is_draft
+        mongo.close()
+
+
+def message() -> Message:
+    """Return a draft of somebody's."""
+    now = datetime.now(UTC)
+    return Message(
+        message_id=str(uuid4()),
+        user_id=str(uuid4()),
+        identity_id=str(uuid4()),
+        subject="",
+        body="",
+        body_is_plain=True,
+        excerpt="",
+        participants=(Participant("friend@elsewhere.example", "", "To"),),
+        discussion_id="",
+        date_insert=now,
+        date_sort=now,
+    )
+
+
+def ordered(draft: Message) -> Message:
+    """Return a draft as an order to send it."""
+    return replace(draft, delivery=delivery.order(draft.envelope_recipients, draft.date_insert, None))

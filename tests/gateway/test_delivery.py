@@ -19,6 +19,7 @@ from gateway.delivery import (
     Reply,
     after_error,
     after_replies,
+    before_data,
     copy_failed,
     copy_filed,
     got_through,
@@ -32,6 +33,7 @@ from gateway.errors import (
     Invalid,
     Refused,
     SignInRefused,
+    Unanswered,
     Unavailable,
     Unreachable,
     Untrusted,
@@ -372,6 +374,94 @@ def test_every_order_ends(course: list[Mapping[str, Reply] | GatewayError]) -> N
 def test_got_through() -> None:
     """An attempt that was cut off and got through brought the message to all who were left, with nothing to do."""
     before = replied(ordered("a@x.example", "b@x.example"), {"b@x.example": NEVER})
-    after = got_through(replace(before, state=DeliveryState.SENDING))
+    after = got_through(replace(before, state=DeliveryState.SENDING), NOW)
     assert (after.state, after.due_at, after.last_error, after.copy_due) == (DeliveryState.SENT, None, None, False)
     assert [(r.state, r.smtp_code) for r in after.recipients] == [(ACCEPTED, None), (REJECTED, 550)]
+
+
+# -- attempts that were cut off ----------------------------------------------------------------------------------
+
+GOOD, LATE, NO = "good@x.example", "later@x.example", "never@x.example"
+CUT = Unanswered("Cut off.")
+
+
+def begun(delivery: Delivery, replies: Mapping[str, Reply]) -> Delivery:
+    """Return what is stored when the message itself goes out."""
+    return before_data(replace(delivery, state=DeliveryState.SENDING), replies)
+
+
+def failed(delivery: Delivery, error: GatewayError) -> Delivery:
+    return after_error(delivery, error, patience(), files_copy=True)
+
+
+def cut() -> Delivery:
+    """Return an order of which one recipient was taken, one put off, one refused, before the answer was lost."""
+    return failed(begun(ordered(GOOD, LATE, NO), {GOOD: TAKEN, LATE: LATER, NO: NEVER}), CUT)
+
+
+def test_nothing_to_note_before_the_data() -> None:
+    """Where the server takes everybody there is nothing to be known before its answer."""
+    delivery = ordered(GOOD, LATE)
+    assert begun(delivery, {GOOD: TAKEN, LATE: TAKEN}) == delivery
+
+
+def test_refusals_outlive_a_cut() -> None:
+    """Who was refused stays so, and who was put off keeps the server's words, whatever became of the others."""
+    after = cut()
+    assert (after.state, after.in_doubt, after.last_error) == (DeliveryState.QUEUED, True, "Cut off.")
+    assert after.recipients == (
+        Recipient(GOOD, QUEUED, None, "Cut off."),
+        Recipient(LATE, QUEUED, 451, "4.7.1 Greylisted", put_off=True),
+        Recipient(NO, REJECTED, 550, "5.1.1 No such user"),
+    )
+
+
+def test_sent_tells_of_those_who_were_taken() -> None:
+    """That a message is in Sent tells nothing of who was refused or put off; the latter is tried again, at once."""
+    after = got_through(cut(), NOW)
+    assert (after.state, after.due_at, after.in_doubt) == (DeliveryState.QUEUED, NOW, False)
+    assert states(after) == [ACCEPTED, QUEUED, REJECTED]
+    assert after.last_error == f"{LATE}: 451 4.7.1 Greylisted"
+    assert not after.recipients[1].put_off
+    assert states(replied(after, {LATE: TAKEN})) == [ACCEPTED, ACCEPTED, REJECTED]
+
+
+@pytest.mark.parametrize("error", [Unreachable("Away."), Deferred("Busy.", code=421), Unavailable("Ours."), CUT])
+def test_a_doubt_outlives_failures(error: GatewayError) -> None:
+    """An attempt that failed tells nothing of the one before, nor of whom it had put off."""
+    after = failed(cut(), error)
+    assert after.in_doubt
+    assert states(got_through(after, NOW)) == [ACCEPTED, QUEUED, REJECTED]
+
+
+def test_a_doubt_outlives_a_later() -> None:
+    """Who may have got the message still may when the server puts him off; who certainly has not stays apart."""
+    after = replied(begun(cut(), {GOOD: LATER, LATE: LATER}), {GOOD: LATER, LATE: LATER})
+    assert after.in_doubt
+    assert [recipient.put_off for recipient in after.recipients] == [False, True, False]
+
+
+@pytest.mark.parametrize("reply", [TAKEN, NEVER])
+def test_a_doubt_ends_with_an_answer(reply: Reply) -> None:
+    """When the server has decided on those who may have got it, nothing is in doubt."""
+    after = replied(cut(), {GOOD: reply, LATE: LATER})
+    assert (after.in_doubt, after.open_recipients) == (False, [LATE])
+    assert not any(recipient.put_off for recipient in after.recipients)
+
+
+def test_a_second_cut() -> None:
+    """Who was put off before and is taken now may have got it too."""
+    again = begun(cut(), {GOOD: TAKEN, LATE: TAKEN})
+    assert states(got_through(failed(again, CUT), NOW)) == [ACCEPTED, ACCEPTED, REJECTED]
+
+
+def test_a_cut_without_a_doubt_before() -> None:
+    """Where Sent has told that the attempt before failed, only those who are taken now may have the message."""
+    again = begun(replace(cut(), in_doubt=False), {GOOD: LATER, LATE: TAKEN})
+    assert states(got_through(failed(again, CUT), NOW)) == [QUEUED, ACCEPTED, REJECTED]
+
+
+def test_a_doubt_that_is_given_up() -> None:
+    """An order in doubt is given up in the end, as any other."""
+    after = after_error(cut(), Unreachable("Away."), patience(NOW + DAYS), files_copy=True)
+    assert (after.state, states(after)) == (DeliveryState.FAILED, [REJECTED] * 3)

@@ -22,7 +22,17 @@ from hypothesis import strategies as st
 from gateway.address import ascii_mailbox, parse_mailbox
 from gateway.attach import file_name
 from gateway.message import Attachment, Message, Participant
-from gateway.mime import attachable, build, in_ascii, needs_smtputf8, new_message_id, stream, without_bcc
+from gateway.mime import (
+    attachable,
+    build,
+    for_recipients,
+    in_ascii,
+    needs_smtputf8,
+    new_message_id,
+    stream,
+    without_bcc,
+)
+from tests.content import content
 from tests.flowed import unflowed
 from tests.gateway.test_flowed import meant
 
@@ -504,6 +514,18 @@ def test_without_bcc_never_touches_the_body(header: bytes, body: bytes) -> None:
     """Behind the first empty line nothing changes."""
     assume(b"\r\n\r\n" not in header + b"\r\n")
     assert without_bcc(header + b"\r\n\r\n" + body).endswith(b"\r\n" + body)
+
+
+@given(st.binary(), st.binary(), st.lists(st.integers(0, 200), max_size=5))
+@example(b"To: c@d\r\nBcc: a@b\r\nDate: x", b"Bcc: a@b\r\n\r\nbody", [5, 10, 28, 31])
+async def test_for_recipients(header: bytes, body: bytes, cuts: list[int]) -> None:
+    """However it is cut into pieces, the sender's copy loses its Bcc, and its size is told right."""
+    raw = header + b"\r\n\r\n" + body
+    places = sorted(cuts)
+    pieces = [raw[a:b] for a, b in zip([0, *places], [*places, len(raw)], strict=True)]
+    data = await for_recipients(content(*pieces))
+    read = b"".join([piece async for piece in data.pieces])
+    assert (read, data.size) == (without_bcc(raw), len(read))
 
 
 # -- Message-ID --------------------------------------------------------------------------------------------------

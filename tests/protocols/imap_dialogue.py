@@ -8,8 +8,10 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from gateway.identity import Endpoint, SignIn
+from gateway.ports import Content
 from protocols.imap import ImapAdapter
 from tests.conftest import ME as ACCOUNT
+from tests.content import Large, content
 from tests.protocols.conftest import Reach
 from tests.protocols.scripted import (
     Step,
@@ -34,14 +36,17 @@ _BOUND_S = 20.0  # far above what any of these calls may take
 
 
 async def file_sent(
-    reach: Reach, endpoint: Endpoint, raw: bytes = MESSAGE, timeout_s: float = 5.0, **changes: Any
+    reach: Reach, endpoint: Endpoint, raw: bytes | Large = MESSAGE, timeout_s: float = 5.0, **changes: Any
 ) -> str | None:
+    async def read() -> Content:
+        return content(raw) if isinstance(raw, bytes) else raw.content
+
     adapter = ImapAdapter(reach(endpoint.port, command_timeout_s=timeout_s, **changes))
     async with asyncio.timeout(_BOUND_S):
-        return await adapter.file_sent(endpoint, MESSAGE_ID, raw, DATE)
+        return await adapter.file_sent(endpoint, MESSAGE_ID, read, DATE)
 
 
-async def has_sent(reach: Reach, endpoint: Endpoint, message_id: str | None = None) -> bool:
+async def has_sent(reach: Reach, endpoint: Endpoint, message_id: str | None = None) -> bool | None:
     adapter = ImapAdapter(reach(endpoint.port))
     async with asyncio.timeout(_BOUND_S):
         return await adapter.has_sent(endpoint, message_id or MESSAGE_ID, DATE)

@@ -12,6 +12,7 @@ from gateway.ports import Envelope
 from protocols.smtp import SmtpAdapter
 from tests.conftest import FRIEND
 from tests.conftest import ME as ACCOUNT
+from tests.content import content, let_go
 from tests.protocols.conftest import Reach
 from tests.protocols.scripted import (
     Step,
@@ -44,7 +45,14 @@ async def submit(
     timeout_s: float = 5.0,
 ) -> dict[str, Reply]:
     async with submitter(reach, endpoint.port, timeout_s) as adapter, asyncio.timeout(_BOUND_S):
-        return dict(await adapter.submit(endpoint, to or envelope(), data))
+        return await offered(adapter, endpoint, to, data)
+
+
+async def offered(
+    adapter: SmtpAdapter, endpoint: Endpoint, to: Envelope | None = None, data: bytes = MESSAGE
+) -> dict[str, Reply]:
+    """Submit a message by an adapter."""
+    return dict(await adapter.submit(endpoint, to or envelope(), content(data), let_go))
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from api.demo.provider import Provider
-from gateway.errors import Deferred, Insecure, Refused, SignInRefused, Untrusted
+from gateway.errors import Deferred, Insecure, Refused, SignInRefused, Unreachable, Untrusted
 from gateway.identity import SignIn, TLSMode
 from tests.conftest import ME as ACCOUNT
 from tests.protocols.conftest import Reach, at
@@ -34,6 +34,7 @@ from tests.protocols.imap_dialogue import (
 )
 from tests.protocols.scripted import (
     Scripted,
+    close,
     hear,
     say,
 )
@@ -396,14 +397,40 @@ async def test_gmail_tells_what_was_sent(reach: Reach, found: str, has: bool) ->
 async def test_gmail_without_sent(reach: Reach) -> None:
     """A Gmail account that hides Sent from IMAP tells nothing."""
     async with Scripted([*GMAIL, *listed('() "/" INBOX'), *GOODBYE]) as server:
-        assert not await has_sent(reach, at(server.port))
+        assert await has_sent(reach, at(server.port)) is None
+
+
+async def test_gmail_that_refuses_to_search(reach: Reach) -> None:
+    """A Sent folder that cannot be searched tells nothing."""
+    looking = [hear("EXAMINE"), say("{tag} NO [NOPERM] no")]
+    async with Scripted([*GMAIL, *listed(GMAIL_SENT), *looking, *GOODBYE]) as server:
+        assert await has_sent(reach, at(server.port)) is None
+
+
+async def test_gmail_that_breaks_off(reach: Reach) -> None:
+    """Where a provider that is known to file by itself cannot be asked, it may tell another time."""
+    async with Scripted([*GMAIL, hear("LIST"), close]) as server:
+        with pytest.raises(Unreachable):
+            await has_sent(reach, at(server.port))
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_provider_that_is_away(reach: Reach, monkeypatch: pytest.MonkeyPatch, *, known: bool) -> None:
+    """A host that is known by its name may tell another time; of any other nobody knows whether it ever does."""
+    monkeypatch.setattr("protocols.imap.files_sent", lambda _: known)
+    async with Scripted([close]) as server:
+        if known:
+            with pytest.raises(Unreachable):
+                await has_sent(reach, at(server.port))
+        else:
+            assert await has_sent(reach, at(server.port)) is None
 
 
 async def test_other_providers_tell_nothing(provider: Provider, reach: Reach) -> None:
     """Where we file the copies, after the sending, Sent does not tell whether a message was sent."""
     endpoint = at(provider.imap_port, sign_in=SIGN_IN)
     await file_sent(reach, endpoint)
-    assert not await has_sent(reach, endpoint)
+    assert await has_sent(reach, endpoint) is None
 
 
 async def test_a_provider_known_by_its_host(
@@ -414,6 +441,6 @@ async def test_a_provider_known_by_its_host(
     await file_sent(reach, endpoint)
     monkeypatch.setattr("protocols.imap.files_sent", lambda host: host == endpoint.host)
     assert await has_sent(reach, endpoint)
-    assert not await has_sent(reach, endpoint, "another@elsewhere.example")
+    assert await has_sent(reach, endpoint, "another@elsewhere.example") is False
     assert await file_sent(reach, endpoint, OTHER) is None
     assert_filed(await asyncio.to_thread(in_dovecot, "Ausgang"))

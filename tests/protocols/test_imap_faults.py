@@ -11,8 +11,19 @@ import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.errors import Deferred, Insecure, Refused, RemoteError, SignInRefused, Unreachable, Untrusted
+from gateway.errors import (
+    Deferred,
+    Insecure,
+    NotFound,
+    Refused,
+    RemoteError,
+    SignInRefused,
+    Unavailable,
+    Unreachable,
+    Untrusted,
+)
 from gateway.identity import TLSMode
+from tests.content import MIB, Large
 from tests.protocols.conftest import PASSWORD, Reach, at
 from tests.protocols.imap_dialogue import (
     GOODBYE,
@@ -22,6 +33,7 @@ from tests.protocols.imap_dialogue import (
     STAGES,
     appended,
     file_sent,
+    filing,
     listed,
     looked,
     probe,
@@ -244,15 +256,40 @@ async def test_certificate_of_another_host(authority: trustme.CA, reach: Reach, 
 
 
 async def test_a_server_that_does_not_read(reach: Reach, server_tls: ssl.SSLContext) -> None:
-    """A copy that a server does not read is given up, and the connection with it: the rest is not sent."""
-    size = 30 * 1024 * 1024
+    """A copy that a server does not read is given up, and the connection with it: the rest is not even read."""
+    large = Large(50)
     dialogue = [*session("end of APPEND")[:-2], reached, stall]
     async with Scripted(dialogue, server_tls) as server:
         with pytest.raises(Unreachable, match="in time"):
-            await file_sent(reach, at(server.port, TLSMode.STARTTLS), b"x" * size, timeout_s=0.15)
+            await file_sent(reach, at(server.port, TLSMode.STARTTLS), large, timeout_s=0.15)
         assert server.reached.is_set()
         server.resume.set()
-    assert server.unread < size
+    assert large.read < large.pieces
+
+
+@pytest.mark.parametrize("error", [Unavailable("The database is away."), NotFound("It was removed.")])
+async def test_a_copy_that_cannot_be_read_on(reach: Reach, server_tls: ssl.SSLContext, error: Exception) -> None:
+    """A copy of which a part is missing has no end: the session is closed, and the server has none of it."""
+    dialogue = session("end of APPEND")
+    async with Scripted(dialogue, server_tls) as server:
+        with pytest.raises(type(error)):
+            await file_sent(reach, at(server.port, TLSMode.STARTTLS), Large(3, error))
+    assert server.messages == []
+
+
+async def test_a_refusal_amid_a_copy(reach: Reach) -> None:
+    """A server that refuses a copy before its end gets the rest of it all the same, and then the next command."""
+
+    async def read_some(peer: Peer) -> None:
+        await peer.reader.readexactly(large.pieces * MIB // 2)
+
+    large = Large(8)
+    halves = [read_some, say("{tag} NO [OVERQUOTA] full"), read_some, hear("$")]
+    steps = [*listed(r'(\Sent) "/" Ausgang'), *looked("Ausgang"), hear("APPEND"), say("+ go ahead"), *halves]
+    async with Scripted(filing(*steps)) as server:
+        with pytest.raises(Refused, match="full"):
+            await file_sent(reach, at(server.port), large)
+    assert server.heard[-1].endswith("LOGOUT")
 
 
 @pytest.mark.parametrize(

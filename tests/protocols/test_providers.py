@@ -82,11 +82,11 @@ def test_exchangers() -> None:
     [
         ("outlook.office365.com", True),
         ("imap-mail.Outlook.com", True),
-        ("imap.gmail.com", False),  # known by its capability
+        ("imap.gmail.com", True),
         ("imap.notoutlook.com", False),
         ("127.0.0.1", False),
     ],
 )
 def test_files_what_is_sent(host: str, files: bool) -> None:
-    """Microsoft's hosts are known to file what is sent through them."""
+    """Google's and Microsoft's hosts are known to file what is sent through them."""
     assert files_sent(host) is files

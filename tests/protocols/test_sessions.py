@@ -17,7 +17,7 @@ from protocols.smtp import SmtpAdapter
 from tests.conftest import FRIEND
 from tests.protocols.conftest import Reach, at
 from tests.protocols.scripted import Peer, Scripted, Step, close, hang, hear, hear_message, reached, reset, say
-from tests.protocols.smtp_dialogue import CLEAR, MESSAGE, clear, envelope, submitter
+from tests.protocols.smtp_dialogue import CLEAR, MESSAGE, clear, envelope, offered, submitter
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -38,7 +38,7 @@ async def test_kept_for_the_next_message(reach: Reach) -> None:
     async with Scripted([*START, *LETTER, *LETTER, *GOODBYE]) as server:
         async with submitter(reach, server.port) as adapter:
             for _ in range(2):
-                assert await adapter.submit(at(server.port), envelope(), MESSAGE) == ACCEPTED
+                assert await offered(adapter, at(server.port)) == ACCEPTED
         assert server.heard[-1] == "QUIT"
     assert (server.connections, len(server.messages)) == (1, 2)
 
@@ -47,8 +47,8 @@ async def test_kept_for_the_next_message(reach: Reach) -> None:
 async def test_not_for_other_credentials(reach: Reach, other: SignIn) -> None:
     """Another password or account never gets a session that was signed in before."""
     async with Scripted(clear()) as server, submitter(reach, server.port) as adapter:
-        await adapter.submit(at(server.port), envelope(), MESSAGE)
-        await adapter.submit(at(server.port, sign_in=other), envelope(), MESSAGE)
+        await offered(adapter, at(server.port))
+        await offered(adapter, at(server.port, sign_in=other))
     assert server.connections == 2
 
 
@@ -58,7 +58,7 @@ async def test_session_that_has_ended(reach: Reach, said: Sequence[Step], end: S
     """A kept session that the server has ended, noticed or not, is replaced, and the message goes out once."""
     async with Scripted([*START, *LETTER, *said, end]) as server, submitter(reach, server.port) as adapter:
         for _ in range(3):
-            assert await adapter.submit(at(server.port), envelope(), MESSAGE) == ACCEPTED
+            assert await offered(adapter, at(server.port)) == ACCEPTED
     assert len(server.messages) == server.connections == 3
 
 
@@ -66,9 +66,9 @@ async def test_not_again_after_mail(reach: Reach) -> None:
     """A kept session that is lost when the server has begun to take the message is not replaced: it may have it."""
     lost = [*START, *LETTER, *CLEAR["MAIL"], *CLEAR["RCPT"], *CLEAR["DATA"], hear_message, close]
     async with Scripted(lost) as server, submitter(reach, server.port) as adapter:
-        await adapter.submit(at(server.port), envelope(), MESSAGE)
+        await offered(adapter, at(server.port))
         with pytest.raises(Unreachable):
-            await adapter.submit(at(server.port), envelope(), MESSAGE)
+            await offered(adapter, at(server.port))
     assert server.connections == 1
 
 
@@ -77,7 +77,7 @@ async def test_a_new_session_is_not_tried_twice(reach: Reach) -> None:
     busy = [*START, hear("MAIL"), say("421 busy"), close]
     async with Scripted(busy) as server, submitter(reach, server.port) as adapter:
         with pytest.raises(Deferred):
-            await adapter.submit(at(server.port), envelope(), MESSAGE)
+            await offered(adapter, at(server.port))
     assert server.connections == 1
 
 
@@ -86,8 +86,8 @@ async def test_reset_after_an_unfinished_transaction(reach: Reach) -> None:
     refused = [*CLEAR["MAIL"], hear("RCPT"), say("550 no")]
     dialogue = [*START, *refused, hear("RSET$"), say("250 OK"), *LETTER, *GOODBYE]
     async with Scripted(dialogue) as server, submitter(reach, server.port) as adapter:
-        assert (await adapter.submit(at(server.port), envelope(), MESSAGE))[FRIEND.address].code == 550
-        assert await adapter.submit(at(server.port), envelope(), MESSAGE) == ACCEPTED
+        assert (await offered(adapter, at(server.port)))[FRIEND.address].code == 550
+        assert await offered(adapter, at(server.port)) == ACCEPTED
     assert server.connections == 1
 
 
@@ -109,7 +109,7 @@ async def test_bounds(reach: Reach) -> None:
     async with Scripted(dialogue) as server, submitter(reach, server.port, per_host=2) as adapter:
         endpoints = [Endpoint(a.host, server.port, TLSMode.NONE, a.sign_in) for a in accounts]
         async with asyncio.timeout(30):
-            answers = await asyncio.gather(*(adapter.submit(e, envelope(), MESSAGE) for e in endpoints))
+            answers = await asyncio.gather(*(offered(adapter, e) for e in endpoints))
     assert answers == [ACCEPTED] * len(accounts)
     assert most == 2
 
@@ -119,9 +119,9 @@ async def test_a_hanging_host_holds_up_no_other(reach: Reach) -> None:
     async with Scripted([reached, hang]) as hanging, Scripted(clear()) as quick:
         network = reach(hanging.port, quick.port)
         adapter = SmtpAdapter(network, "gateway.example", per_host=1, in_all=2)
-        stuck = [asyncio.create_task(adapter.submit(at(hanging.port), envelope(), MESSAGE)) for _ in range(3)]
+        stuck = [asyncio.create_task(offered(adapter, at(hanging.port))) for _ in range(3)]
         await hanging.reached.wait()
-        assert await adapter.submit(at(quick.port), envelope(), MESSAGE) == ACCEPTED
+        assert await offered(adapter, at(quick.port)) == ACCEPTED
         for task in stuck:
             task.cancel()
         await asyncio.gather(*stuck, return_exceptions=True)
@@ -137,7 +137,7 @@ async def test_pipelined(reach: Reach) -> None:
     dialogue = pipelined(*group, hear_message, say("250 accepted"), *GOODBYE)
     async with Scripted(dialogue) as server, submitter(reach, server.port) as adapter:
         to = envelope("no@elsewhere.example", FRIEND.address)
-        answers = await adapter.submit(at(server.port), to, MESSAGE)
+        answers = await offered(adapter, at(server.port), to)
     assert answers == {"no@elsewhere.example": Reply(550, "no"), **ACCEPTED}
     assert server.messages == [MESSAGE]
 
@@ -149,8 +149,8 @@ async def test_pipelined_for_nobody(reach: Reach) -> None:
     dialogue += [hear("RCPT"), hear("DATA"), say("250 reset", "250 OK", "250 OK", "354 go"), hear_message]
     dialogue += [say("250 accepted"), *GOODBYE]
     async with Scripted(dialogue) as server, submitter(reach, server.port) as adapter:
-        assert (await adapter.submit(at(server.port), envelope(), MESSAGE))[FRIEND.address].code == 550
-        assert await adapter.submit(at(server.port), envelope(), MESSAGE) == ACCEPTED
+        assert (await offered(adapter, at(server.port)))[FRIEND.address].code == 550
+        assert await offered(adapter, at(server.port)) == ACCEPTED
 
 
 @pytest.mark.parametrize("replies", ["250 OK/250 OK/421 closing", "250 OK/what/354 go", "554 no/503 no/354 go"])
@@ -159,7 +159,7 @@ async def test_no_data_after_a_fault_in_a_group(reach: Reach, replies: str) -> N
     group = [hear("MAIL"), hear("RCPT"), hear("RCPT"), hear("DATA"), say(*replies.split("/")), say("354 go"), hang]
     async with Scripted(pipelined(*group)) as server, submitter(reach, server.port) as adapter:
         with pytest.raises(RemoteError):
-            await adapter.submit(at(server.port), envelope("a@x.example", "b@x.example"), MESSAGE)
+            await offered(adapter, at(server.port), envelope("a@x.example", "b@x.example"))
     assert "." not in server.heard
     assert server.messages == []
 

@@ -174,6 +174,17 @@ async def test_newer_documents(store: MongoMessages, mongo: Mongo) -> None:
     assert len(await store.claim("w", NOW, LEASE, 10)) == 1
 
 
+async def test_older_documents(store: MongoMessages, mongo: Mongo) -> None:
+    """What an older version left in doubt as a whole is so for each who is left."""
+    draft = await queued(store)
+    change = {"$unset": {"delivery.recipients.$[].put_off": ""}, "$set": {"delivery.in_doubt": True}}
+    await mongo.collection(MESSAGES).update_one({}, change)
+    delivery = (await store.get(USER, draft.message_id)).delivery
+    assert delivery
+    assert delivery.in_doubt
+    assert not any(each.put_off for each in delivery.recipients)
+
+
 async def test_expired_lease(store: MongoMessages) -> None:
     """When a worker died, another gets its message, and what the first would still record is refused."""
     await queued(store)
@@ -311,7 +322,7 @@ async def test_lists(store: MongoMessages) -> None:
 
     async def ids(where: MessageFilter, page: Page) -> tuple[int, list[int]]:
         total, found = await store.list(USER, where, page)
-        return total, [[d.message_id for d in drafts].index(each.message_id) for each in found]
+        return total, [[d.message_id for d in drafts].index(each.message_id) async for each in found]
 
     assert await ids(MessageFilter(), Page()) == (3, [2, 1, 0])
     assert await ids(MessageFilter(), Page(limit=1, offset=1)) == (3, [1])

@@ -36,6 +36,7 @@ from storage.raws import INDEXES as RAW_INDEXES
 from storage.raws import MongoRaws
 from storage.rotation import GRACE_S, Rotation
 from storage.secrets import INDEXES, Vault
+from tests.users import exist
 
 Key = TypeVar("Key")
 Sleep = Callable[[float], Any]
@@ -120,6 +121,7 @@ async def rotated(
 async def place(mongo: Mongo, tmp_path: Path) -> AsyncIterator[Place]:
     """A place with a few identities."""
     await mongo.ensure_indexes(INDEXES | IDENTITY_INDEXES | RAW_INDEXES)
+    await exist(mongo, "user")
     vault = await opened(mongo, tmp_path / "key")
     place = Place(mongo, tmp_path / "key", MongoIdentities(mongo, vault, system_clock), vault, {})
     for n in range(3):
@@ -178,8 +180,7 @@ async def test_own_mails(place: Place, vault: Vault) -> None:
     progress = await rotated(place.mongo, vault)
     await place.is_rotated(before)
     for user_id in (GATEWAY_ID, "user"):
-        async with raws.held(user_id, user_id) as read:
-            assert read == raw
+        assert [piece async for piece in (await raws.read(user_id, user_id)).pieces] == [raw]
     assert progress[-1] == Progress("credentials, a last look", 4, 4)
 
 
