@@ -50,6 +50,7 @@ from storage.messages import MongoMessages
 from storage.mongo import Mongo
 from storage.notices import MongoNotices
 from storage.passwords import Argon2Hasher
+from storage.portions import ListMemory
 from storage.raws import MongoRaws
 from storage.secrets import Vault
 from storage.tokens import MongoTokens
@@ -81,8 +82,8 @@ OF_USERS = {
     identities.IDENTITIES: "user_id",
     messages.MESSAGES: "user_id",
     raws.RAWS: "user_id",
-    checks.CHECKS: checks.OWNER,
     usage.USAGE: "_id",
+    checks.CHECKS: checks.OWNER,  # last: of these there are by far the most
 }
 """Where what belongs to a user tells so."""
 
@@ -123,7 +124,8 @@ async def open_stores(settings: StorageSection, stack: AsyncExitStack, mongo: Mo
     vault = await open_vault(settings, mongo, stack)
     hasher = Argon2Hasher()
     stack.callback(hasher.close)
-    of_identities = MongoIdentities(mongo, vault, system_clock)
+    of_lists = ListMemory()
+    of_identities = MongoIdentities(mongo, vault, system_clock, of_lists)
     of_tokens = MongoTokens(mongo)
     of_raws = MongoRaws(mongo, vault)
     of_files = MongoFiles(mongo, files.ATTACHMENTS)
@@ -140,7 +142,7 @@ async def open_stores(settings: StorageSection, stack: AsyncExitStack, mongo: Mo
         identities=of_identities,
         users=MongoUsers(mongo, of_identities, of_tokens, of_erasures, of_domains),
         tokens=of_tokens,
-        messages=MongoMessages(mongo),
+        messages=MongoMessages(mongo, of_lists),
         raws=of_raws,
         files=of_files,
         erasures=of_erasures,

@@ -2,13 +2,15 @@
 
 Everything that must happen is a document with a time at which it is due. A worker takes a batch of due ones for
 itself until a lease ends, runs them side by side, and renews the leases while they run. A worker that dies stops
-renewing, and another takes over. Nothing is kept in memory that is not in the database too.
+renewing, and another takes over. One that cannot renew, because it or the database is cut off, ends its work before
+another may take over. Nothing is kept in memory that is not in the database too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -16,6 +18,7 @@ from typing import Generic, Protocol, TypeVar
 from uuid import uuid4
 
 from gateway.errors import Unavailable
+from gateway.lease import End, Held, Now
 from gateway.ports import Clock
 
 logger = logging.getLogger(__name__)
@@ -25,6 +28,7 @@ Taken_contra = TypeVar("Taken_contra", contravariant=True)
 
 LEASE = timedelta(seconds=60)
 _RENEWALS_PER_LEASE = 3
+_LOOKS_PER_LEASE = 60  # for what is beyond its lease
 
 
 class Queue(Protocol[Work]):
@@ -62,11 +66,12 @@ class Worker(Generic[Work]):
         lease: timedelta = LEASE,
         claim_pause_s: float = 0.002,
         database_pause_s: float = 1.0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """``wake`` is set by those who make work in this process: then it is looked for at once.
 
         What becomes due, or free, in ``claim_pause_s`` seconds is claimed together. A piece that is not renewed
-        comes back after ``lease``; a database that does not answer is asked again after
+        comes back after ``lease``, and is cut off before; a database that does not answer is asked again after
         ``database_pause_s`` seconds.
         """
         self._queue = queue
@@ -77,7 +82,8 @@ class Worker(Generic[Work]):
         self._lease = lease
         self._claim_pause_s = claim_pause_s
         self._database_pause_s = database_pause_s
-        self._running: dict[asyncio.Task[None], tuple[str, Work]] = {}
+        self._monotonic = monotonic
+        self._running: dict[asyncio.Task[None], Held[Work]] = {}
         self._loops: list[asyncio.Task[None]] = []
         self._wake = wake
         self._stopping = False
@@ -90,7 +96,8 @@ class Worker(Generic[Work]):
 
     def start(self) -> None:
         """Start the loops."""
-        self._loops = [asyncio.create_task(self._claim_loop()), asyncio.create_task(self._renew_loop())]
+        loops = self._claim_loop(), self._renew_loop(), self._cut_loop()
+        self._loops = [asyncio.create_task(loop) for loop in loops]
 
     async def stop(self, grace_s: float) -> None:
         """Claim nothing more, let what runs finish for ``grace_s`` seconds, hand back the rest."""
@@ -115,7 +122,7 @@ class Worker(Generic[Work]):
         await asyncio.gather(*unfinished, return_exceptions=True)
         if hand_back and held:
             try:
-                await self._queue.release(held, self._clock())
+                await self._queue.release(_named(held), self._clock())
             except Unavailable as error:
                 logger.warning("work not handed back; its lease will return it", extra={"error": str(error)})
 
@@ -129,8 +136,13 @@ class Worker(Generic[Work]):
     async def _renew_loop(self) -> None:
         while True:
             await asyncio.sleep(self._lease.total_seconds() / _RENEWALS_PER_LEASE)
-            if self._running:
-                await self._try(self._renew)
+            while await self._try(self._renew) is None:
+                pass
+
+    async def _cut_loop(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease.total_seconds() / _LOOKS_PER_LEASE)
+            self._cut_off()
 
     async def _try(self, step: Callable[[], Awaitable[bool]]) -> bool | None:
         """Return what a step returns; where it fails None, when it is time to try again."""
@@ -149,24 +161,33 @@ class Worker(Generic[Work]):
         return None
 
     async def _claim(self) -> bool:
-        """Start as much due work as there is room for; True when there may be more at once."""
+        """Start as much due work as there is room for; True when there may be more at once.
+
+        What runs here beyond its lease is renewed first: it would be due.
+        """
         room = self._concurrency - len(self._running)
         if room <= 0:
             await asyncio.wait(list(self._running), return_when=asyncio.FIRST_COMPLETED)
             return True
+        now = self._now()
+        if any(held.end.has_come(now) for held in self._renewable()):
+            await self._renew()
+            now = self._now()
         # An owner of its own for every claim: a piece whose lease ran out is claimed under another name, even by
         # this worker, and what the first run would still record of it is refused.
         owner = str(uuid4())
-        claimed = await self._queue.claim(owner, self._clock(), self._lease, room)
+        claimed = await self._queue.claim(owner, now.date, self._lease, room)
         for work in claimed:
-            task = asyncio.create_task(self._run(owner, work))
-            self._running[task] = (owner, work)
+            held = Held(owner, work, End.after(now, self._lease))
+            task = asyncio.create_task(self._run(held))
+            self._running[task] = held
             task.add_done_callback(self._running.pop)
         return len(claimed) == room
 
-    async def _run(self, owner: str, work: Work) -> None:
+    async def _run(self, held: Held[Work]) -> None:
+        held.begin()
         try:
-            await self._runner.run(owner, work)
+            await self._runner.run(held.owner, held.work)
         except Unavailable as error:
             logger.warning("outcome not recorded; the lease will return the work", extra={"error": str(error)})
         except Exception:
@@ -177,5 +198,29 @@ class Worker(Generic[Work]):
             await asyncio.wait_for(self._wake.wait(), self._poll_s)
 
     async def _renew(self) -> bool:
-        await self._queue.renew(list(self._running.values()), self._clock() + self._lease)
+        self._cut_off()
+        if renewable := self._renewable():
+            end = End.after(self._now(), self._lease)
+            await self._queue.renew(_named(renewable), end.date)
+            for held in renewable:
+                held.end = end
         return True
+
+    def _renewable(self) -> Sequence[Held[Work]]:
+        return [held for held in self._running.values() if not held.is_cut]
+
+    def _cut_off(self) -> None:
+        """End what has outlived its lease, for another worker may have it; what must be finished goes on."""
+        now = self._now()
+        for task, held in self._running.items():
+            if held.end.has_come(now) and held.may_be_cut and not held.is_cut:
+                held.is_cut = True
+                task.cancel()
+                logger.warning("work cut off; its lease could not be renewed")
+
+    def _now(self) -> Now:
+        return Now(self._clock(), self._monotonic())
+
+
+def _named(held: Sequence[Held[Work]]) -> Sequence[tuple[str, Work]]:
+    return [(each.owner, each.work) for each in held]

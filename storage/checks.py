@@ -16,13 +16,17 @@ from gateway.health import Finding, PastCheck
 from gateway.identity import UserIdentity
 from gateway.ports import Page
 from storage.grouped import Grouped
-from storage.mongo import Document, Mongo, translating
+from storage.mongo import Document, Mongo, translating, unhurried
 from storage.pages import Pages
 from storage.updates import insert_each
 
 CHECKS = "checks"
 OWNER = "of.user_id"
 """What finds a user's checks."""
+_INDEX = [(OWNER, ASCENDING), ("of.identity_id", ASCENDING), ("at", DESCENDING)]
+_INDEX_BEFORE = "of.identity_id_1_at_-1"
+"""What versions before this one have made: it finds what is an identity's, but not what is a user's."""
+_INDEX_NOT_FOUND = 27
 _NAMESPACE_EXISTS = 48
 _KEPT_S = 30 * 24 * 3600
 
@@ -51,9 +55,18 @@ class MongoHistory:
         except PyMongoError as error:
             raise StartError("The collection of checks cannot be made.") from error
         try:
-            await self._checks.create_index([("of.identity_id", ASCENDING), ("at", DESCENDING)])
+            with unhurried():
+                await self._checks.create_index(_INDEX)
+            await self._drop_index_before()
         except PyMongoError as error:
             raise StartError("The index of checks cannot be made.") from error
+
+    async def _drop_index_before(self) -> None:
+        try:
+            await self._checks.drop_index(_INDEX_BEFORE)
+        except OperationFailure as error:
+            if error.code != _INDEX_NOT_FOUND:
+                raise
 
     async def add(self, identity: UserIdentity, finding: Finding) -> None:
         """Note how a check ended."""

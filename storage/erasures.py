@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Collection as Some
 from datetime import datetime, timedelta
 
 from pymongo import ASCENDING, IndexModel
 
 from gateway.ports import Erasure
 from storage.files import MongoFiles
-from storage.mongo import Mongo, Session, translating
+from storage.mongo import Collection, Document, Mongo, Session, translating
 from storage.queue import DueQueue
 
 ERASURES = "erasures"
@@ -19,8 +20,8 @@ INDEXES = {ERASURES: [IndexModel([("due_at", ASCENDING)])]}
 class MongoErasures:
     """The core's Erasures.
 
-    ``collections`` tells of each where the user_id stands; ``files`` are erased too. ``forget`` takes a user out of
-    what stays.
+    ``collections`` tells of each where the user_id stands, in the order in which they are erased; ``files`` are
+    erased before. ``forget`` takes a user out of what stays.
     """
 
     def __init__(
@@ -41,15 +42,21 @@ class MongoErasures:
         """Note that a user's data is to be erased, in a transaction."""
         await self._erasures.insert_one({"_id": user_id, "due_at": due_at}, session=session)
 
-    @translating
     async def erase(self, user_id: str) -> None:
-        """Remove all that belongs to the user."""
+        """Remove all that belongs to the user, each kind in the time of an operation.
+
+        Where there is more of one than that, some of it is gone, and the next call goes on there.
+        """
         for forget in self._forget:  # first: identities come and go with what stays
             await forget(user_id)
-        for collection, field in self._collections:
-            await collection.delete_many({field: user_id})
         for files in self._files:
             await files.delete((user_id,))
+        for collection, field in self._collections:
+            await self._remove(collection, {field: user_id})
+
+    @translating
+    async def _remove(self, collection: Collection, where: Document) -> None:
+        await collection.delete_many(where)
 
     @translating
     async def done(self, owner: str, erasure: Erasure) -> None:
@@ -62,11 +69,11 @@ class MongoErasures:
         return [Erasure(document["_id"]) for document in await self._queue.claim(owner, now, lease, limit)]
 
     @translating
-    async def renew(self, held: Collection[tuple[str, Erasure]], until: datetime) -> None:
+    async def renew(self, held: Some[tuple[str, Erasure]], until: datetime) -> None:
         """Extend the leases, each if its owner still holds it."""
         await self._queue.renew([(owner, erasure.user_id) for owner, erasure in held], until)
 
     @translating
-    async def release(self, held: Collection[tuple[str, Erasure]], now: datetime) -> None:
+    async def release(self, held: Some[tuple[str, Erasure]], now: datetime) -> None:
         """Hand erasures back, due at once, each if its owner still holds it."""
         await self.renew(held, now)

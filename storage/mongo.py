@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import pymongo
@@ -49,8 +50,9 @@ _OPERATION_MS = 10_000
 # The driver's own deadline is to come first, for then its thread is free again.
 _MARGIN_S = 0.5
 # Interrupted, shutting down, stepping down, out of disk space, other members out of reach: the server is there and
-# cannot serve now. What the driver itself holds to be worth another try is among them.
-_UNAVAILABLE_CODES = frozenset({6, 7, 89, 91, 133, 134, 189, 262, 9001, 10058, 10107})
+# cannot serve now. What the driver itself holds to be worth another try is among them; and 43, a cursor that the
+# server does not know: it was started again amid a long answer.
+_UNAVAILABLE_CODES = frozenset({6, 7, 43, 89, 91, 133, 134, 189, 262, 9001, 10058, 10107})
 _UNAVAILABLE_CODES |= {11600, 11602, 13435, 13436, 14031}
 # A transaction that a restart or an election cut off says so by its label only.
 _UNAVAILABLE_LABELS = ("TransientTransactionError", "RetryableWriteError")
@@ -98,6 +100,11 @@ def translating(
     return translated
 
 
+def unhurried() -> AbstractContextManager[None]:
+    """Return a context in which the database may take its time: an index of a large collection takes minutes."""
+    return pymongo.timeout(0)
+
+
 class Mongo:
     """The connection to one database. Provides the core's Health."""
 
@@ -127,9 +134,12 @@ class Mongo:
                 journal=True,
                 timeoutMS=operation_ms,  # the search for a server is part of it
                 event_listeners=list(listeners),
+                # Whatever storage.uri says: who has written something must read it, and a revoked token be gone;
+                # and with much else transactions fail.
+                read_preference=ReadPreference.PRIMARY,
+                readConcernLevel="local",
             )
-            # Whatever storage.uri says: who has written something must read it, and a revoked token be gone.
-            self.database = self.client.get_database(database, read_preference=ReadPreference.PRIMARY)
+            self.database = self.client.get_database(database)
         except InvalidName as error:
             raise StartError("storage.database is no valid name of a MongoDB database.") from error
         except (InvalidURI, ConfigurationError, ValueError) as error:
@@ -163,10 +173,11 @@ class Mongo:
             )
 
     async def ensure_indexes(self, indexes: Mapping[str, Sequence[IndexModel]]) -> None:
-        """Make the indexes that are not there yet. Raises StartError."""
+        """Make the indexes that are not there yet, however long that takes. Raises StartError."""
         try:
-            for name, models in indexes.items():
-                await self.database[name].create_indexes(list(models))
+            with unhurried():
+                for name, models in indexes.items():
+                    await self.database[name].create_indexes(list(models))
         except PyMongoError as error:
             raise StartError(
                 "The indexes cannot be made. Does the user of storage.uri have the role readWrite?"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from pymongo import ASCENDING, ReturnDocument
+from pymongo.errors import PyMongoError
 
 from storage.mongo import Collection, Document
 
@@ -25,16 +26,24 @@ class DueQueue:
     async def claim(
         self, owner: str, now: datetime, lease: timedelta, limit: int, also: Document | None = None
     ) -> Sequence[Document]:
-        """Take up to ``limit`` due documents, longest due first; ``also`` is what else is done to each."""
+        """Take up to ``limit`` due documents, longest due first; ``also`` is what else is done to each.
+
+        What was taken before the database failed is returned; where it goes on failing, the next claim tells.
+        """
         taken: list[Document] = []
         mine = {"$set": {self._owner: owner, self._date: now + lease}, **(also or {})}
         while len(taken) < limit:
-            document = await self._collection.find_one_and_update(
-                {self._date: {"$lte": now}},
-                mine,
-                sort=[(self._date, ASCENDING)],
-                return_document=ReturnDocument.AFTER,
-            )
+            try:
+                document = await self._collection.find_one_and_update(
+                    {self._date: {"$lte": now}},
+                    mine,
+                    sort=[(self._date, ASCENDING)],
+                    return_document=ReturnDocument.AFTER,
+                )
+            except PyMongoError:
+                if taken:
+                    break
+                raise
             if not document:
                 break
             taken.append(document)

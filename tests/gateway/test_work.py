@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -12,12 +12,14 @@ from typing import TypeVar
 import pytest
 
 from gateway.errors import Unavailable
+from gateway.lease import finishing
 from gateway.work import Worker
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NEVER_S = 3600.0
 LONG = timedelta(hours=1)
 MOMENT = timedelta(milliseconds=3)
+SHORT = timedelta(milliseconds=60)
 GUARD_S = 30  # only a test that fails takes that long
 
 Result = TypeVar("Result")
@@ -126,6 +128,7 @@ async def working(
     poll_s: float = NEVER_S,
     lease: timedelta = LONG,
     wake: asyncio.Event | None = None,
+    monotonic: Callable[[], float] = lambda: 0,
 ) -> AsyncIterator[Worker[str]]:
     """Yield a started worker, and stop it without grace."""
     worker: Worker[str] = Worker(
@@ -137,6 +140,7 @@ async def working(
         clock=lambda: NOW,
         lease=lease,
         database_pause_s=0,
+        monotonic=monotonic,
     )
     worker.start()
     try:
@@ -258,6 +262,68 @@ async def test_renewing_survives_the_database() -> None:
             assert (await soon(queue.renewals.get()))[0] == {"a"}
         assert worker.alive
         await runner.end("a")
+
+
+class Moments:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """Return the time, in seconds."""
+        return self.now
+
+
+async def test_cut_off_before_the_lease_ends() -> None:
+    """What cannot be renewed is cut off while nobody else may have it yet."""
+    queue, runner, moments = ScriptedQueue("a"), GatedRunner(), Moments()
+    async with working(queue, runner, lease=SHORT, monotonic=moments):
+        await runner.begin(1)
+        queue.outages = 10**9
+        moments.now = 0.89 * SHORT.total_seconds()
+        await soon(queue.renewals.get())
+        assert runner.canceled == []
+        moments.now = 0.91 * SHORT.total_seconds()
+        assert await soon(runner.ended.get()) == "a"
+        assert runner.canceled == ["a"]
+
+
+async def test_a_renewed_lease_lasts() -> None:
+    """A renewal counts from when it was asked for."""
+    queue, runner, moments = ScriptedQueue("a"), GatedRunner(), Moments()
+    async with working(queue, runner, lease=SHORT, monotonic=moments):
+        await runner.begin(1)
+        for _ in range(3):
+            moments.now += 0.8 * SHORT.total_seconds()
+            while not queue.renewals.empty():
+                queue.renewals.get_nowait()
+            await soon(queue.renewals.get())
+        await runner.end("a")
+    assert runner.canceled == []
+
+
+async def test_what_must_be_finished_is_not_cut_off() -> None:
+    """What is beyond its lease and may not be cut off is renewed before anything is claimed, lest it be due too."""
+
+    class FinishingRunner(GatedRunner):
+        @finishing()
+        async def run(self, owner: str, work: str, /) -> None:
+            await super().run(owner, work)
+
+    queue, runner, moments, wake = ScriptedQueue("a"), FinishingRunner(), Moments(), asyncio.Event()
+    async with working(queue, runner, monotonic=moments, wake=wake):
+        await runner.begin(1)
+        await soon(queue.looks.get())
+        moments.now = 2 * LONG.total_seconds()
+        queue.due.append("b")
+        queue.outages = 1
+        wake.set()
+        for _ in range(2):
+            assert (await soon(queue.renewals.get()))[0] == {"a"}
+        assert await runner.begin(1) == ["b"]
+        await runner.end("a", "b")
+    assert runner.canceled == []
 
 
 # -- failures ----------------------------------------------------------------------------------------------------

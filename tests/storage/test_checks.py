@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -12,7 +13,8 @@ from gateway.errors import Unreachable
 from gateway.health import Finding, PastCheck
 from gateway.identity import IdentityStatus, IdentityType, UserIdentity
 from gateway.ports import Page
-from storage.checks import CHECKS, MongoHistory
+from storage.checks import CHECKS, OWNER, MongoHistory
+from storage.embedded import EmbeddedMongod
 from storage.mongo import Mongo
 
 NOW = datetime(2026, 7, 20, tzinfo=UTC)
@@ -87,3 +89,24 @@ async def test_kept_for_30_days(history: MongoHistory, mongo: Mongo) -> None:
     (found,) = await (await mongo.database.list_collections(filter={"name": CHECKS})).to_list(None)
     assert found["options"]["expireAfterSeconds"] == 30 * 24 * 3600
     assert found["type"] == "timeseries"
+
+
+async def test_found_by_user(mongod: EmbeddedMongod) -> None:
+    """An index finds the checks of a user, and those of an identity, also where a version before had another."""
+    mongo = Mongo(mongod.uri, f"test_{uuid4().hex}")
+    history, checks = MongoHistory(mongo), mongo.collection(CHECKS)
+    await history.prepare()
+    await checks.drop_indexes()
+    await checks.create_index([("of.identity_id", 1), ("at", -1)])
+    await history.prepare()
+    assert len(await checks.index_information()) == 1
+    for number in range(5):
+        await history.add(replace(IDENTITY, user_id=f"u {number}"), finding(number))
+    await mongo.database.command("profile", 2)
+    await history.forget(replace(IDENTITY, user_id="u 1"))
+    await checks.delete_many({OWNER: "u 2"})
+    await mongo.database.command("profile", 0)
+    removals = await mongo.collection("system.profile").find({"op": "remove"}).to_list(None)
+    assert [(each["planSummary"][:6], each["docsExamined"]) for each in removals] == [("IXSCAN", 1)] * 2
+    await mongo.client.drop_database(mongo.database.name)
+    mongo.close()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gateway.errors import Unavailable
 from storage import erasures
+from storage.embedded import EmbeddedMongod
 from storage.erasures import MongoErasures
+from storage.files import ATTACHMENTS, MongoFiles
 from storage.mongo import Mongo, Session
 
 NOW = datetime(2026, 7, 20, tzinfo=UTC)
@@ -35,6 +39,34 @@ async def test_erase(store: MongoErasures, mongo: Mongo) -> None:
     await store.erase("someone")
     for name in ("identities", "messages"):
         assert [each["user_id"] for each in await mongo.collection(name).find().to_list(None)] == ["other"]
+
+
+async def test_what_cannot_go_now(mongo: Mongo, mongod: EmbeddedMongod) -> None:
+    """What the time of an operation does not suffice for holds up nothing that stands before it, and goes later."""
+    files, hasty = MongoFiles(mongo, ATTACHMENTS), Mongo(mongod.uri, mongo.database.name, operation_ms=300)
+    store = MongoErasures(hasty, {"identities": "user_id", "messages": "user_id"}, [files])
+    await files.put(("someone", "file"), pieces(b"abc"))
+    for name in ("identities", "messages"):
+        await mongo.collection(name).insert_one({"user_id": "someone"})
+    async with await mongo.client.start_session() as session, session.start_transaction():
+        await mongo.collection("messages").update_one({}, {"$set": {"held": True}}, session=session)
+        with pytest.raises(Unavailable):
+            await store.erase("someone")
+    assert await counts(mongo, "attachments.files", "attachments.chunks", "identities", "messages") == [0, 0, 0, 1]
+    await store.erase("someone")
+    assert await counts(mongo, "messages") == [0]
+    hasty.close()
+
+
+async def pieces(*them: bytes) -> AsyncIterator[bytes]:
+    """Yield these."""
+    for each in them:
+        yield each
+
+
+async def counts(mongo: Mongo, *names: str) -> list[int]:
+    """Return how many documents these collections have."""
+    return [await mongo.collection(name).count_documents({}) for name in names]
 
 
 async def test_forget(mongo: Mongo) -> None:

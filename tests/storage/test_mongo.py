@@ -54,6 +54,7 @@ def test_bad_name(name: str) -> None:
         (OperationFailure("out of disk space", 14031), True),
         (OperationFailure("cut off", 251, {"errorLabels": ["TransientTransactionError"]}), True),
         (OperationFailure("host unreachable", 6), True),
+        (OperationFailure("cursor not found", 43), True),
         (OperationFailure("no member to read from", 133), True),
         (OperationFailure("try again", 1, {"errorLabels": ["RetryableWriteError"]}), True),
         (EncryptionError(AutoReconnect()), True),
@@ -78,6 +79,32 @@ async def test_indexes_are_made_once(mongo: Mongo) -> None:
     await mongo.ensure_indexes(INDEXES)
     names = await mongo.database.list_collection_names()
     assert set(names) == set(INDEXES)
+
+
+async def test_indexes_take_their_time(mongod: EmbeddedMongod) -> None:
+    """The making of indexes is not bounded as other operations are: in a large collection it takes minutes."""
+    hasty = Mongo(mongod.uri, "test", operation_ms=1)
+    await hasty.ensure_indexes(INDEXES)
+    hasty.close()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "readPreference=secondaryPreferred",
+        "readPreference=secondary&readPreferenceTags=dc:north&maxStalenessSeconds=120",
+        "readConcernLevel=linearizable",
+    ],
+)
+async def test_transaction_whatever_the_uri(mongod: EmbeddedMongod, option: str) -> None:
+    """What the connection string says of reading breaks no transaction."""
+    mongo = Mongo(f"{mongod.uri}&{option}", "test")
+
+    async def work(session: Session) -> int:
+        return await mongo.collection("numbers").count_documents({}, session=session)
+
+    assert await mongo.in_transaction(work) == 0
+    mongo.close()
 
 
 _THREADS = 5 * (os.cpu_count() or 1)
