@@ -207,7 +207,7 @@ async def assembled_core(config: Config, stores: Stores, metrics: Metrics, stack
     noticed = asyncio.Event()
     examine = Examine(stores.domains, backend, probe, system_clock, metrics)
     provision = Provision(stores.domains, stores.mailboxes, stores.users, backend, system_clock, noticed)
-    forward = Forward(stores.domains, stores.aliases, backend)
+    forward = Forward(stores.domains, stores.aliases, backend, system_clock)
     return Core(
         accounts=Accounts(
             users=stores.users,
@@ -278,11 +278,17 @@ async def assembled_core(config: Config, stores: Stores, metrics: Metrics, stack
 
 def _workers(config: Config, stores: Stores, core: Core) -> Mapping[str, Worker[Any]]:
     ordered, room = core.send.ordered, asyncio.Event()
-    outbox = Fair(stores.messages, core.send, host_of=server_of, per_host=config.delivery.per_host, wake=ordered)
+    outbox = Fair(
+        stores.messages,
+        core.send,
+        hosts_of=lambda message: [server_of(message)],
+        per_host=config.delivery.per_host,
+        wake=ordered,
+    )
     rounds = Fair(
         stores.identities,
         core.checks,
-        host_of=lambda identity: identity.host,
+        hosts_of=lambda identity: identity.hosts,
         per_host=config.checks.per_host,
         wake=room,
     )

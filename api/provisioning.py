@@ -53,6 +53,27 @@ async def grant_role(config: Config, name: str, username: str, role: Role) -> No
         await core.manage.grant(_spelled(name), user.user_id, role)
 
 
+async def adopt_domain(config: Config, name: str, username: str, context: str | None) -> None:
+    """Host a domain that the mail backend has already, and make a user its owner.
+
+    Raises StartError, NotFound (no such user), Invalid, Conflict, RemoteError, Unavailable.
+    """
+    async with opened(config) as (_, core):
+        user = await core.accounts.named(username)
+        domain = await core.host.adopt(name, context)
+        await core.manage.grant(domain.name, user.user_id, Role.OWNER)
+
+
+async def adopt_mailbox(config: Config, address: str) -> None:
+    """Let a mailbox that could not be created be the one that the mail backend has of that address.
+
+    Raises StartError, NotFound, Conflict, RemoteError, Unavailable.
+    """
+    local_part, _, domain = address.rpartition("@")
+    async with opened(config) as (_, core):
+        await core.provision.adopt(_spelled(domain), local_part)
+
+
 async def dkim_key(config: Config, name: str) -> str:
     """Return the private DKIM key of a domain in PEM. Raises StartError, NotFound, Unavailable."""
     async with opened(config) as (stores, _):

@@ -54,6 +54,6 @@ class Access:
         addresses = await self.identities.addresses(user_id)
         invitations = await self.invitations.of_addresses(addresses, self.clock()) if addresses else []
         for invitation in invitations:
-            with suppress(NotFound, Conflict):  # accepted or taken back meanwhile; too many managers
+            with suppress(NotFound, Conflict):  # accepted, taken back or void meanwhile; too many managers
                 await self.invitations.accept(invitation, user_id)
         return bool(invitations)

@@ -5,8 +5,9 @@ while ago, that is all; else 3. count the attempt, 4. verify, at the same cost w
 take the attempt back when it was right. By token: read the account that the token names, as it is now, with
 the password for which the token was given.
 
-Whoever manages accounts gains nothing by it: nobody but an administrator makes, changes or removes an account that
-may more than one's own.
+Nobody but an administrator makes, changes or removes an account that may more than one's own. With allows it is
+otherwise, as with dimail: whoever has ``manage_users`` gives them on every domain, to the own account too. So that
+perm is as good as an allow on each of them.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from enum import StrEnum
 import idna
 from publicsuffixlist import PublicSuffixList
 
-from gateway.errors import Conflict
+from gateway.errors import Conflict, Deferred
 from gateway.roles import Role
 
 MOST_ACCESSES = 1000
@@ -89,7 +89,8 @@ class Domain:
 
     ``name`` is in its Unicode form, lower case; ``context`` is a space that domains share. ``records`` are what its
     owner has to publish. ``roles`` are the managers' by user_id. ``check_at`` is when a worker checks it next.
-    ``version`` counts the changes that people make.
+    ``version`` counts the changes that people make. ``ours``: the mail backend had nothing of that name before we
+    began to host it there, or its operator has said so; until then nothing is done to what it may have.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Domain:
     last_check: datetime | None = None
     check_at: datetime | None = None
     version: int = 0
+    ours: bool = True
 
     @property
     def ascii_name(self) -> str:
@@ -136,6 +138,20 @@ def parse_domain(text: str) -> str:
     return name
 
 
+def is_same_site(one: str, other: str) -> bool:
+    """Tell whether two hosts, in A-labels, are one, or are under one domain that somebody has registered.
+
+    IP addresses are under none.
+    """
+    return one == other or (_site(one) == _site(other) is not None)
+
+
+def _site(host: str) -> str | None:
+    if ":" in host or host.rpartition(".")[2][:1].isdigit():  # an IP address: RFC 1123 §2.1, "will be alphabetic"
+        return None
+    return _SUFFIXES.privatesuffix(host)
+
+
 def parse_context(text: str) -> str:
     """Return the name of a context in its one spelling: that of a domain where it is one, else lower case.
 
@@ -161,6 +177,12 @@ def require_room(domain: Domain) -> None:
     """Raise Conflict where the domain has as many managers as a domain may have."""
     if len(domain.roles) >= MOST_ACCESSES:
         raise Conflict(f"{domain.name} has {MOST_ACCESSES} managers, and takes no more.")
+
+
+def require_ours(domain: Domain) -> None:
+    """Raise Deferred where the mail backend may have somebody else's domain of that name, see ``Domain.ours``."""
+    if not domain.ours:
+        raise Deferred(f"The mail servers do not host {domain.name} yet. Its checks say why.", nothing_done=True)
 
 
 def after_check(

@@ -147,10 +147,16 @@ class RemoteError(GatewayError):
     ``code`` is its SMTP reply code where it gave one (RFC 5321 §4.2), ``reply`` its text, made printable.
     """
 
-    def __init__(self, message: str, *, code: int | None = None, reply: str = "") -> None:
+    nothing_done = False
+    """True when it is certain that the server has not done what we asked, and will not."""
+
+    def __init__(
+        self, message: str, *, code: int | None = None, reply: str = "", nothing_done: bool = False
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.reply = reply
+        self.nothing_done = nothing_done or self.nothing_done
 
 
 class Unreachable(RemoteError):
@@ -167,6 +173,7 @@ class Untrusted(RemoteError):
     """The server's certificate does not verify. Temporary, because certificates are renewed."""
 
     temporary = True
+    nothing_done = True
 
 
 class Insecure(RemoteError):
@@ -187,9 +194,13 @@ class Deferred(RemoteError):
 class Refused(RemoteError):
     """The server said "no" for good (5yz, or NO in IMAP)."""
 
+    nothing_done = True
+
 
 class SignInRefused(RemoteError):
     """The server does not take these credentials."""
+
+    nothing_done = True
 
 
 class HostRefused(RemoteError):

@@ -4,6 +4,9 @@
 the DNS and at the backend, both at once; 3. where the backend is at fault, have it repair what it can, once, and
 look again; 4. record what was found and when to check next, see ``gateway/domain.py``. Where people have changed
 the domain during the check, or another check was recorded, the outcome is of what may be no more: then all again.
+
+What a backend hosts is somebody's, who need not come from here. So before the first time that it is asked to host
+a domain it has to have none of that name, and that is noted: what is there at a later time is ours.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from gateway.domain import Domain, DomainCheck, Fault, Record, after_check
-from gateway.errors import Conflict, RemoteError, Unreachable
+from gateway.errors import Conflict, Refused, RemoteError, Unreachable
 from gateway.ports import Clock, DomainProbe, Domains, MailBackend, Meter
 
 logger = logging.getLogger(__name__)
@@ -56,13 +59,18 @@ class Examine:
         """Check a domain that is due, for a worker. Raises as check()."""
         await self.check(domain.name)
 
+    async def is_hosted(self, name: str, seconds: float) -> bool:
+        """True when the backend hosts a domain of that name. Raises RemoteError, also where that takes longer."""
+        async with _at_most(seconds):
+            return await self.backend.has_domain(name)
+
     async def host(self, domain: Domain, seconds: float = _BACKEND_S) -> Sequence[Record]:
         """Have the backend host a domain, as it is; return the records to publish.
 
-        Raises RemoteError, also where that takes longer.
+        Raises RemoteError, also where that takes longer; Refused where it hosts one that is not ours.
         """
         async with _at_most(seconds):
-            await self.backend.add_domain(domain)
+            await put_domain(self.domains, self.backend, domain)
             return await self.backend.records(domain)
 
     async def _checked(self, domain: Domain) -> Domain:
@@ -97,6 +105,15 @@ class Examine:
         except RemoteError as error:
             return {**checks, **_away(error)}
         return checks
+
+
+async def put_domain(domains: Domains, backend: MailBackend, domain: Domain) -> None:
+    """Have the backend host a domain, unless it has one of that name that is not ours. Raises RemoteError."""
+    if not domain.ours:
+        if await backend.has_domain(domain.name):
+            raise Refused(f"{domain.name} is taken there. Their operator can hand it over.")
+        await domains.make_ours(domain.name)
+    await backend.add_domain(domain)
 
 
 @asynccontextmanager

@@ -1,9 +1,10 @@
 """Hosting domains: create, read, check, change.
 
-Creating one: 1. normalise name and context, and see that both can be had; 2. make its DKIM key; 3. store it with
-that key encrypted and with the creator as its owner, or allowed on it; of two at once one gets the name, or the new
-context; 4. have the mail backend host it, so that the owner learns at once what to publish; 5. have a worker check
-it. Where 4 is cut off, it is checked all the same, a minute later, and a check does what 4 does.
+Creating one: 1. normalise name and context, and see that both can be had, here and at the mail backend; where that
+does not answer, 4 sees to it; 2. make its DKIM key; 3. store it with that key encrypted and with the creator as its
+owner, or allowed on it; of two at once one gets the name, or the new context; 4. have the mail backend host it, so
+that the owner learns at once what to publish; 5. have a worker check it. Where 4 is cut off, it is checked all the
+same, a minute later, and a check does what 4 does.
 
 Changing one: 1. read it; 2. see that the outcome is allowed, that who asks may do so, and knows what is changed;
 3. store it, if nobody has changed it since it was read, else all again; 4. and 5. as above.
@@ -19,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.access import Access
-from gateway.domain import Domain, DomainStatus, features_of, parse_context, parse_domain
+from gateway.domain import Domain, DomainStatus, Feature, features_of, parse_context, parse_domain
 from gateway.errors import Conflict, Forbidden, Invalid, NotFound, RemoteError
 from gateway.examine import Examine
 from gateway.patch import Change
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 _TRIES = 100  # of a change that others come before, each time
 _HOSTING_S = 10.0  # for which a client waits
+_ASKING_S = 5.0  # before that
 _PARSERS: Mapping[str, Callable[[str], str]] = {"name": parse_domain, "context": parse_context}
 
 
@@ -58,10 +60,12 @@ class Host:
         features: Sequence[str],
         *,
         client: str | None = None,
+        adopted: bool = False,
     ) -> Domain:
         """Host a new domain of this user's; None: of nobody but the operator, who may put it into any context.
 
         ``context`` is its own name where it is None. ``client`` is the API client that is allowed on it.
+        ``adopted``: also where the mail backend has it; raises RemoteError where it has it otherwise.
 
         Raises Invalid, Conflict (the name is taken, or the context is others'), NotFound (no such client),
         TooOften, Full.
@@ -71,6 +75,7 @@ class Host:
         founding = await self._check_free(owner, name, context)
         if owner:
             await self.throttle.spend("domain", owner)
+        ours = adopted or await self._is_new(name)
         key, private_key = await self.make_key()
         now = self.clock()
         domain = Domain(
@@ -83,7 +88,10 @@ class Host:
             date_insert=now,
             checks={},
             check_at=now + LEASE,  # until then this hosts it, and no worker
+            ours=ours,
         )
+        if adopted:
+            await self.examine.host(domain, _HOSTING_S)  # in that context, which it keeps
         most = self.quota.most(owner, self.quota.limits.domains)
         if not await self.domains.add(domain, private_key, founding=founding, client=client, most=most):
             await self._check_free(owner, name, context)  # by now it is the context of whoever was first
@@ -106,6 +114,33 @@ class Host:
         if owner and sharing and not any(domain.roles.get(owner) in managed for domain in sharing):
             raise Conflict(f"The name {context} is mapped to another's context. Choose another one.")
         return not sharing
+
+    async def _is_new(self, name: str) -> bool:
+        """Return whether the mail backend is known to have no domain of that name. Raises Conflict where it has."""
+        try:
+            hosted = await self.examine.is_hosted(name, _ASKING_S)
+        except RemoteError:
+            return False
+        if hosted:
+            raise Conflict(f"{name} is taken at the mail servers. Their operator can hand it over.")
+        return True
+
+    async def adopt(self, name: str, context: str | None = None) -> Domain:
+        """Host a domain that the mail backend has already, for the operator, who answers for whose it is.
+
+        A new one has all features and no managers; one that is here stays as it is.
+
+        Raises Invalid, Conflict (it is the operator's own, or its context is), RemoteError.
+        """
+        name = _parsed("name", name)
+        try:
+            domain = await self.domains.get(name)
+        except NotFound:
+            return await self.create(None, name, context, list(Feature), adopted=True)
+        ours = replace(domain, ours=True)
+        await self.examine.host(ours, _HOSTING_S)
+        await self.domains.make_ours(name)
+        return await self._hosted(ours)
 
     async def _hosted(self, domain: Domain) -> Domain:
         """Have a stored domain hosted and then checked; return it with the records to publish."""

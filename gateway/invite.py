@@ -1,8 +1,8 @@
 """Inviting somebody to manage a domain, by mail address.
 
 1. Whoever could give the role may invite to it; 2. the invitation is stored together with the notice of it, from
-which ``gateway/notify.py`` makes a mail with a token; 3. who comes with the token gets the role, and the invitation
-is gone, in one transaction.
+which ``gateway/notify.py`` makes a mail with a token; 3. who comes with the token gets the role, if who invited
+could still give it, and the invitation is gone, in one transaction.
 
 Whoever owns the address as an active local identity needs no token, and gets no mail: the role is there at once or,
 where the identity is younger than the invitation, when a role of the user's is next asked for, see
@@ -85,8 +85,8 @@ class Invite:
     async def accept(self, user_id: str, token: str) -> tuple[str, Role]:
         """Give the user the role that the token stands for; return domain and role, a higher one if it is there.
 
-        Raises NotFound (wrong, used, expired or taken back: which is not told), Conflict (the domain is full),
-        TooOften.
+        Raises NotFound (wrong, used, expired, taken back, or of somebody who has lost the role to invite: which is
+        not told), Conflict (the domain is full), TooOften.
         """
         attempt = await self.throttle.spend("acceptance", user_id)
         invitation = await self.invitations.of_token(token, self.clock())

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID, uuid5
 
+from gateway.errors import Conflict
 from gateway.identity import IdentityStatus, IdentityType, UserIdentity
 
 _ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -29,8 +30,9 @@ class Mailbox:
     """A mailbox of a hosted domain.
 
     ``hosted``: it is at the mail backend. Until then ``attempts`` counts how often its creation there was begun
-    and may have got through, ``due_at`` is when that is begun again, None where it is not, and ``held``: somebody
-    is at it now, or died of it. ``error`` is what the backend said last; ``version`` counts changes and claims.
+    and may have got through, ``failures`` how often it certainly did not, ``due_at`` is when that is begun again,
+    None where it is not, and ``held``: somebody is at it now, or died of it. ``error`` is what the backend said
+    last; ``version`` counts changes and claims.
     """
 
     mailbox_id: str
@@ -45,6 +47,7 @@ class Mailbox:
     date_insert: datetime
     hosted: bool = False
     attempts: int = 0
+    failures: int = 0
     due_at: datetime | None = None
     held: bool = False
     error: str | None = None
@@ -87,14 +90,21 @@ def begun(mailbox: Mailbox, until: datetime) -> Mailbox:
     return replace(mailbox, held=True, due_at=until, attempts=mailbox.attempts + 1)
 
 
-def postponed(mailbox: Mailbox, error: str, due_at: datetime) -> Mailbox:
-    """Return a mailbox whose creation did not end well and begins again then."""
-    return replace(mailbox, held=False, due_at=due_at, error=error)
+def postponed(mailbox: Mailbox, error: str, due_at: datetime, *, nothing_done: bool) -> Mailbox:
+    """Return a mailbox whose creation did not end well and begins again then; see RemoteError.nothing_done."""
+    return replace(
+        mailbox,
+        held=False,
+        attempts=mailbox.attempts - nothing_done,
+        failures=mailbox.failures + nothing_done,
+        due_at=due_at,
+        error=error,
+    )
 
 
 def settled(mailbox: Mailbox, status: MailboxStatus, *, attempts: int = 0, error: str | None = None) -> Mailbox:
     """Return a mailbox that has come to that status, nothing due; ``attempts`` of them may have got through."""
-    return replace(mailbox, status=status, held=False, attempts=attempts, due_at=None, error=error)
+    return replace(mailbox, status=status, held=False, attempts=attempts, failures=0, due_at=None, error=error)
 
 
 def not_created(mailbox: Mailbox, status: MailboxStatus, error: str | None = None) -> Mailbox:
@@ -105,6 +115,14 @@ def not_created(mailbox: Mailbox, status: MailboxStatus, error: str | None = Non
 def created(mailbox: Mailbox) -> Mailbox:
     """Return a mailbox that is at the backend now."""
     return replace(settled(mailbox, MailboxStatus.ENABLED), hosted=True)
+
+
+def taken(mailbox: Mailbox) -> Conflict:
+    """Return what a backend raises that has a mailbox of that address which is another's, or may be."""
+    return Conflict(
+        f"The mail servers have a mailbox {mailbox.email} already, and it is not known to come from here."
+        " Their operator can hand it over, or remove it."
+    )
 
 
 @dataclass(frozen=True, slots=True)

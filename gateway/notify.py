@@ -14,8 +14,8 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -25,11 +25,11 @@ from gateway.compose import Compose, Wording
 from gateway.delivery import DeliveryState
 from gateway.errors import NotFound, RemoteError, TooOften
 from gateway.letter import Letter
-from gateway.mailbox import Mailbox, MailboxStatus
+from gateway.mailbox import MailboxStatus
 from gateway.message import Message, Participant
 from gateway.notice import GATEWAY_ID, SENDER_ID, Notice, NoticeKind
 from gateway.patch import Change
-from gateway.ports import Clock, Invitations, MailBackend, Mailboxes, Notices, SignInCode, Users
+from gateway.ports import Clock, Invitations, MailBackend, Mailboxes, Notices, Users
 from gateway.send import Send
 from gateway.throttle import Throttle
 
@@ -101,23 +101,26 @@ class Notify:
         mailbox = await self.mailboxes.get(notice.domain, notice.subject)
         if mailbox.secondary_email is None or mailbox.status is not MailboxStatus.ENABLED:
             raise NotFound("Nobody can sign in to this mailbox, or be told how to.")
-        code = await self._code(mailbox, mailbox.secondary_email)
+        async with self._counted(mailbox.secondary_email):
+            code = await self.backend.sign_in_code(mailbox, _CODE_LIFE, 1)
         return letter.sign_in(notice.kind, mailbox, mailbox.secondary_email, code, self.sign_in_url)
 
-    async def _code(self, mailbox: Mailbox, recipient: str) -> SignInCode:
-        """Return a code and count its mail: whoever makes mailboxes can give them anybody's address."""
+    @asynccontextmanager
+    async def _counted(self, recipient: str) -> AsyncIterator[None]:
+        """Count a mail: whoever makes mailboxes, or invites, can name anybody's address. Raises TooOften."""
         attempt = await self.throttle.spend("notice", normalise_identifier(recipient))
         try:
-            return await self.backend.sign_in_code(mailbox, _CODE_LIFE, 1)
-        except RemoteError:
+            yield
+        except (NotFound, RemoteError):
             await self.throttle.take_back(attempt)  # no mail goes out
             raise
 
     async def _invitation(self, notice: Notice) -> Letter:
         invitation = await self.invitations.get(notice.domain, notice.subject, self.clock())
         token = secrets.token_urlsafe(_TOKEN_BYTES)
-        if not await self.invitations.set_token(invitation.invitation_id, token):
-            raise NotFound("There is no such invitation.")
+        async with self._counted(invitation.email):
+            if not await self.invitations.set_token(invitation.invitation_id, token):
+                raise NotFound("There is no such invitation.")
         names = await self.users.names([invitation.invited_by])
         inviter = names.get(invitation.invited_by, "Somebody")
         return letter.invitation(invitation, inviter, token, self.public_url)

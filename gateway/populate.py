@@ -1,7 +1,8 @@
 """Telling a mail backend all that the gateway knows, as when it is new or has lost its state.
 
-What is there already stays, and gets the names and the state that it has here; so it may be done again at any time.
-1. The domains; 2. the mailboxes that a backend had before, each with a password that nobody knows; 3. the aliases.
+It may be done again at any time. 1. The domains; 2. the mailboxes that a backend had before, each with a password
+that nobody knows; 3. the aliases. A mailbox that is there already gets the names and the state that it has here, if
+the backend knows that it is this one; else it may be somebody else's, is left as it is, and named.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from gateway.domain import Domain
-from gateway.errors import Refused
+from gateway.errors import Conflict, Refused
+from gateway.examine import put_domain
 from gateway.mailbox import Alias, Mailbox, MailboxStatus
 from gateway.pages import every
 from gateway.ports import Aliases, Domains, MailBackend, Mailboxes, Page
@@ -34,10 +36,13 @@ class Populate:
     backend: MailBackend
 
     async def run(self, report: Report) -> Sequence[str]:
-        """Return what the backend refused, a sentence each. Raises RemoteError where it does not serve at all."""
+        """Return what the backend refused, or has already, a sentence each.
+
+        Raises RemoteError where it does not serve at all.
+        """
         domains = [domain async for domain in every(functools.partial(self.domains.list, None))]
         return [
-            *await _each("domains", len(domains), _of(domains), self.backend.add_domain, report),
+            *await _each("domains", len(domains), _of(domains), self._put_domain, report),
             *await self._those_of(domains, "mailboxes", self.mailboxes.list, self._put_mailbox, report),
             *await self._those_of(domains, "aliases", self.aliases.list, self.backend.add_alias, report),
         ]
@@ -47,12 +52,15 @@ class Populate:
         domains: Sequence[Domain],
         part: str,
         read: Callable[[str, Page], Awaitable[tuple[int, Sequence[Item]]]],
-        create: Callable[[Item], Awaitable[None]],
+        create: Callable[[Item], Awaitable[object]],
         report: Report,
     ) -> Sequence[str]:
         total = sum([(await read(domain.name, Page(limit=1)))[0] for domain in domains])
         items = (item for domain in domains async for item in every(functools.partial(read, domain.name)))
         return await _each(part, total, items, create, report)
+
+    async def _put_domain(self, domain: Domain) -> None:
+        await put_domain(self.domains, self.backend, domain)
 
     async def _put_mailbox(self, mailbox: Mailbox) -> None:
         if not mailbox.hosted:
@@ -71,7 +79,7 @@ async def _each(
     part: str,
     total: int,
     items: AsyncIterator[Item],
-    create: Callable[[Item], Awaitable[None]],
+    create: Callable[[Item], Awaitable[object]],
     report: Report,
 ) -> Sequence[str]:
     """Create some at a time, and report how far that is; return what was refused."""
@@ -87,7 +95,7 @@ async def _each(
                 return
             try:
                 await create(item)
-            except Refused as error:
+            except (Refused, Conflict) as error:
                 faults.append(f"{part}: {error}")
             done += 1
             report(Progress(part, done, max(done, total)))

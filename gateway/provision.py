@@ -5,9 +5,11 @@ once one gets the name; 3. if the domain is enabled, create it at the mail backe
 identity that its user gets and the mail that is to go to its secondary address, all or nothing. On a domain that is
 not enabled yet, a worker does 3 and 4 when it is.
 
-Whoever begins 3 holds the mailbox, and the attempt is counted before it is made. Who dies before 4 leaves a mailbox
-that a worker takes up: where the backend has it by then, an earlier attempt got through. At the first attempt it is
-somebody else's, which nobody is given.
+Whoever begins 3 holds the mailbox, and the attempt is counted before it is made; one that certainly came to nothing
+is taken back. Who dies before 4, or gets no answer, leaves a mailbox that a worker takes up. Where the backend has
+one of that address by then, the backend knows whether it is this one, made by an earlier attempt; if not, or if it
+cannot tell, it may be somebody else's: then this one has failed, and that one is neither given to anybody nor
+removed, unless the operator hands it over, see adopt().
 
 Everything else is done at the backend first, then stored, if nobody has changed the mailbox since it was read; else
 all again. Where that is cut off in between, asking for it again mends it.
@@ -27,7 +29,7 @@ from uuid import uuid4
 
 from gateway import retry
 from gateway.address import normalise_identifier
-from gateway.domain import Domain, DomainStatus, Feature
+from gateway.domain import Domain, DomainStatus, Feature, require_ours
 from gateway.errors import Conflict, Forbidden, Invalid, NotFound, RemoteError, SignInRefused, Unreachable
 from gateway.mailbox import (
     Mailbox,
@@ -172,14 +174,14 @@ class Provision:
         try:
             mailbox, _ = await self._attempt(held)
         except (RemoteError, Conflict) as error:
-            await self.mailboxes.save(held, not_created(held, MailboxStatus.FAILED, str(error)))
+            await self.mailboxes.save(held, _failed(held, error))
             raise
         return mailbox
 
     async def _attempt(self, held: Mailbox) -> tuple[Mailbox, str | None]:
         """Create a mailbox that is held at the backend; return what is stored of it then, and its password.
 
-        Raises RemoteError, Conflict: it is refused for good.
+        Raises RemoteError, Conflict (the backend has another's of that address): it is refused for good.
         """
         after = created(held)
         try:
@@ -187,16 +189,15 @@ class Provision:
         except RemoteError as error:
             if not error.temporary and not isinstance(error, SignInRefused):  # that one is the operator's to mend
                 raise
-            due_at = self.clock() + retry.delay(held.attempts, self.chance())
-            return await self._stored(held, postponed(held, str(error), due_at)), None
-        if password is None and held.attempts == 1:
-            raise Conflict(f"The mail servers have a mailbox {held.email} already that does not come from here.")
-        notice = _notice(held, NoticeKind.MAILBOX_CREATED) if held.secondary_email else None
-        return await self._stored(held, after, notice), password
+            due_at = self.clock() + retry.delay(held.attempts + held.failures, self.chance())
+            after = postponed(held, str(error), due_at, nothing_done=error.nothing_done)
+            return await self._stored(held, after), None
+        return await self._stored(held, after, _welcome(held)), password
 
     async def _ask(self, mailbox: Mailbox) -> str | None:
         try:
             async with asyncio.timeout(_DEADLINE_S):
+                require_ours(await self.domains.get(mailbox.domain))
                 return await self.backend.add_mailbox(mailbox)
         except TimeoutError as error:
             raise Unreachable("The mail servers take too long for their answer.") from error
@@ -307,7 +308,8 @@ class Provision:
     async def _certain(self, mailbox: Mailbox) -> Mailbox:
         """Remove at the backend what attempts may have left there; return the mailbox, then held.
 
-        Raises Conflict (somebody is creating it just now), RemoteError.
+        Raises Conflict (somebody is creating it just now; what is there may be another's, and then this one has
+        failed), RemoteError.
         """
         if not mailbox.attempts:
             return mailbox
@@ -315,11 +317,30 @@ class Provision:
         if held is None:
             raise _in_creation(mailbox)
         try:
-            await self.backend.delete_mailbox(held)
+            await self.backend.withdraw_mailbox(held)
+        except Conflict as error:
+            await self.mailboxes.save(held, _failed(held, error))
+            raise
         except RemoteError:
             await self.mailboxes.save(held, replace(mailbox, version=held.version))
             raise
         return held
+
+    async def adopt(self, domain: str, local_part: str) -> Mailbox:
+        """Let a mailbox that has failed, or waits, be the one that the backend has of its address.
+
+        For the operator, who answers for whose that is. Raises NotFound, Conflict (somebody is creating it just
+        now), RemoteError (the backend has none).
+        """
+        for _ in range(_TRIES):
+            before = await self._free(domain, local_part)
+            if before.hosted:
+                return before
+            after = created(before)
+            await self.backend.change_mailbox(after)
+            if stored := await self.mailboxes.save(before, after, _welcome(before)):
+                return stored
+        raise _busy()
 
     # -- signing in ------------------------------------------------------------------------------------------------
 
@@ -355,6 +376,13 @@ class Provision:
         raise _busy()
 
 
+def _failed(held: Mailbox, error: RemoteError | Conflict) -> Mailbox:
+    """Return a mailbox whose creation was refused for good."""
+    if isinstance(error, Conflict):  # what the backend has counts as another's from here on
+        return settled(held, MailboxStatus.FAILED, error=str(error))
+    return not_created(held, MailboxStatus.FAILED, str(error))
+
+
 def _in_creation(mailbox: Mailbox) -> Conflict:
     return Conflict(f"{mailbox.email} is being created just now. Try again in a minute.")
 
@@ -381,6 +409,10 @@ def _refuse_unreachable(mailbox: Mailbox) -> None:
         )
     if mailbox.status is not MailboxStatus.ENABLED:
         raise Conflict(f"{mailbox.email} is {mailbox.status}: nobody can sign in.")
+
+
+def _welcome(mailbox: Mailbox) -> Notice | None:
+    return _notice(mailbox, NoticeKind.MAILBOX_CREATED) if mailbox.secondary_email else None
 
 
 def _notice(mailbox: Mailbox, kind: NoticeKind) -> Notice:

@@ -1,8 +1,12 @@
-"""The aliases of hosted domains: one document for each pair of address and destination."""
+"""The aliases of hosted domains: one document for each pair of address and destination.
+
+One that is being added has a date until when; where that has passed, nobody knows whether the backend has it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from pymongo import ASCENDING, IndexModel
@@ -28,12 +32,31 @@ class MongoAliases:
         self._pages = Pages(mongo, ALIASES)
 
     @translating
-    async def add(self, alias: Alias) -> None:
-        """Store an alias. Raises Conflict when it is there already."""
+    async def begin(self, alias: Alias, now: datetime, until: datetime) -> bool:
+        """Store an alias that is being added until then; True where that was begun before."""
+        adding = {"adding_until": until}
+        overdue = _to_document(alias) | {"adding_until": {"$lte": now}}
+        if (await self._aliases.update_one(overdue, {"$set": adding})).matched_count:
+            return True
         try:
-            await self._aliases.insert_one(_to_document(alias))
+            await self._aliases.insert_one(_to_document(alias) | adding)
         except DuplicateKeyError as error:
             raise Conflict(f"Mail to {alias.email} goes to {alias.destination} already.") from error
+        return False
+
+    @translating
+    async def add(self, alias: Alias) -> None:
+        """Store an alias; one that was being added is there from now on."""
+        await self._aliases.update_one(_to_document(alias), {"$unset": {"adding_until": 1}}, upsert=True)
+
+    @translating
+    async def give_up(self, alias: Alias, until: datetime, now: datetime, *, forget: bool) -> None:
+        """Let an alias, if it is being added until then, not be added any more; ``forget``: and not be there."""
+        adding = _to_document(alias) | {"adding_until": until}
+        if forget:
+            await self._aliases.delete_one(adding)
+        else:
+            await self._aliases.update_one(adding, {"$set": {"adding_until": now}})
 
     @translating
     async def get(self, domain: str, local_part: str, destination: str) -> Alias:

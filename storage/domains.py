@@ -151,6 +151,11 @@ class MongoDomains:
         return await self._mongo.in_transaction(both)
 
     @translating
+    async def make_ours(self, name: str) -> None:
+        """Note that what the mail backend has of that name, from now on, is this domain."""
+        await self._domains.update_one({"_id": name}, {"$set": {"ours": True}})
+
+    @translating
     async def private_key(self, name: str) -> str:
         """Return the DKIM key in PEM. Raises NotFound."""
         document = await self._domains.find_one({"_id": name}, {"credentials": 1})
@@ -259,6 +264,7 @@ def _to_document(domain: Domain) -> Document:
         "last_check": domain.last_check,
         "check_at": domain.check_at,
         "version": domain.version,
+        "ours": domain.ours,
     }
 
 
@@ -285,4 +291,5 @@ def from_document(document: Mapping[str, Any]) -> Domain:
         last_check=document["last_check"],
         check_at=document["check_at"],
         version=document["version"],
+        ours=document.get("ours", bool(document["records"])),  # of older versions those that have been hosted are
     )

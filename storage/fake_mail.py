@@ -47,10 +47,20 @@ class MongoFakeMail:
     async def add_mailbox(self, mailbox: Mailbox) -> bool:
         """Keep a mailbox; False, and nothing changed, where there is one of that address."""
         try:
-            await self._mailboxes.insert_one({"_id": mailbox.email} | _shown(mailbox))
+            await self._mailboxes.insert_one(_key(mailbox) | _shown(mailbox))
         except DuplicateKeyError:
             return False
         return True
+
+    @translating
+    async def has_mailbox(self, mailbox: Mailbox) -> bool:
+        """True when it is that very mailbox that has the address."""
+        return await self._mailboxes.count_documents(_key(mailbox)) == 1
+
+    @translating
+    async def withdraw_mailbox(self, mailbox: Mailbox) -> None:
+        """Remove that very mailbox, if it is there."""
+        await self._mailboxes.delete_one(_key(mailbox))
 
     @translating
     async def change_mailbox(self, mailbox: Mailbox) -> bool:
@@ -70,9 +80,10 @@ class MongoFakeMail:
         await self._mailboxes.delete_one({"_id": email})
 
     @translating
-    async def add_alias(self, alias: Alias) -> None:
-        """Keep an alias, if it is not there yet."""
-        await self._aliases.update_one({"_id": _pair(alias)}, {"$setOnInsert": {}}, upsert=True)
+    async def add_alias(self, alias: Alias) -> bool:
+        """Keep an alias; False where it is there already."""
+        done = await self._aliases.update_one({"_id": _pair(alias)}, {"$setOnInsert": {}}, upsert=True)
+        return done.matched_count == 0
 
     @translating
     async def delete_alias(self, alias: Alias) -> None:
@@ -83,6 +94,10 @@ class MongoFakeMail:
     async def clear(self) -> None:
         """Forget everything."""
         await asyncio.gather(*(kept.delete_many({}) for kept in (self._domains, self._mailboxes, self._aliases)))
+
+
+def _key(mailbox: Mailbox) -> Document:
+    return {"_id": mailbox.email, "mailbox_id": mailbox.mailbox_id}
 
 
 def _shown(mailbox: Mailbox) -> Document:

@@ -13,12 +13,12 @@ from typing import Any
 from pymongo import ASCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError
 
-from gateway.domain import require_room
-from gateway.errors import Conflict, NotFound
+from gateway.domain import Domain, require_room
+from gateway.errors import Conflict, Forbidden, NotFound
 from gateway.invitation import Invitation
 from gateway.notice import Notice
 from gateway.ports import Page
-from gateway.roles import Role
+from gateway.roles import Role, require_change
 from storage.domains import MongoDomains
 from storage.mongo import Document, Mongo, Session, translating
 from storage.notices import MongoNotices
@@ -102,13 +102,19 @@ class MongoInvitations:
         return [_from_document(document) async for document in found]
 
     async def accept(self, invitation: Invitation, user_id: str) -> Role:
-        """Remove the invitation and give the user its role, unless there is a higher one already; return that."""
+        """Remove the invitation and give the user its role, unless there is a higher one already; return that.
 
-        async def both(session: Session) -> Role:
+        It is judged while nobody changes the roles: an administrator who is removed does not come back by an
+        invitation of his own, to an address that he has got meanwhile.
+        """
+
+        async def both(session: Session) -> Role | None:
             gone = await self._invitations.delete_one({"_id": invitation.invitation_id}, session=session)
             if not gone.deleted_count:
                 raise _no_such_invitation()
             domain = await self._domains.hold(invitation.domain, session)
+            if not _is_backed(invitation, domain):
+                return None  # an error would bring it back
             present = domain.roles.get(user_id)
             if present and present.rank >= invitation.role.rank:
                 return present
@@ -117,7 +123,19 @@ class MongoInvitations:
             await self._domains.set_roles(domain, {**domain.roles, user_id: invitation.role}, session)
             return invitation.role
 
-        return await self._mongo.in_transaction(both)
+        role = await self._mongo.in_transaction(both)
+        if role is None:
+            raise _no_such_invitation()
+        return role
+
+
+def _is_backed(invitation: Invitation, domain: Domain) -> bool:
+    """True when who has invited may still give that role."""
+    try:
+        require_change(domain.roles.get(invitation.invited_by), None, invitation.role)
+    except (NotFound, Forbidden):
+        return False
+    return True
 
 
 def _valid(now: datetime) -> Document:

@@ -153,6 +153,7 @@ def _to_document(mailbox: Mailbox) -> Document:
         "date_insert": mailbox.date_insert,
         "hosted": mailbox.hosted,
         "attempts": mailbox.attempts,
+        "failures": mailbox.failures,
         "due_at": mailbox.due_at,
         "owner": str(uuid4()) if mailbox.held else None,
         "error": mailbox.error,
@@ -174,6 +175,7 @@ def _from_document(document: Mapping[str, Any]) -> Mailbox:
         date_insert=document["date_insert"],
         hosted=document["hosted"],
         attempts=document["attempts"],
+        failures=document.get("failures", 0),  # older versions did not count them
         due_at=document["due_at"],
         held=document["owner"] is not None,
         error=document["error"],

@@ -17,7 +17,7 @@ from gateway.config import DomainsSection
 from gateway.domain import DkimKey, Domain, DomainStatus, Feature
 from gateway.identity import IdentityStatus, IdentityType, UserIdentity
 from gateway.mail_hosts import Hosts
-from gateway.mailbox import Mailbox
+from gateway.mailbox import Mailbox, taken
 from gateway.ports import Page, SignInCode
 from gateway.provision import NewMailbox, Provision
 from gateway.roles import Role
@@ -36,6 +36,8 @@ from storage.notices import NOTICES, MongoNotices
 from storage.secrets import Vault
 from storage.tokens import MongoTokens
 from storage.users import MongoUsers
+from tests.protocols.backends.mail_backend import a_mailbox
+from tests.users import exist
 
 NOW = datetime(2026, 7, 20, tzinfo=UTC)
 NAME = "bücher.example"
@@ -69,7 +71,8 @@ class Clock:
 class FaultyBackend(FakeBackend):
     """The fake, which raises ``before`` it does what it is asked for, or ``after`` it has created a mailbox.
 
-    ``codes`` are the last ones that it gave, by the mailboxes to which they sign in.
+    ``codes`` are the last ones that it gave, by the mailboxes to which they sign in. ``blind``: it does not know
+    who made a mailbox, as a dimail server.
     """
 
     def __init__(self, mongo: Mongo, clock: ports.Clock) -> None:
@@ -78,6 +81,7 @@ class FaultyBackend(FakeBackend):
         self.before: deque[Exception] = deque()
         self.after: deque[Exception] = deque()
         self.codes: dict[str, SignInCode] = {}
+        self.blind = False
 
     async def _begins(self, _seconds: float) -> None:
         if self.before:
@@ -86,9 +90,17 @@ class FaultyBackend(FakeBackend):
     async def add_mailbox(self, mailbox: Mailbox) -> str | None:
         """Create a mailbox."""
         password = await super().add_mailbox(mailbox)
+        if self.blind and password is None:
+            raise taken(mailbox)
         if self.after:
             raise self.after.popleft()
         return password
+
+    async def withdraw_mailbox(self, mailbox: Mailbox) -> None:
+        """Remove what was created of a mailbox."""
+        if self.blind and await self._keep.is_active(mailbox.email) is not None:
+            raise taken(mailbox)
+        await super().withdraw_mailbox(mailbox)
 
     async def sign_in_code(self, mailbox: Mailbox, expires_in: timedelta, max_uses: int) -> SignInCode:
         """Return a new code."""
@@ -140,6 +152,11 @@ class Hosting:
         mailbox, _ = await self.provision.create(NAME, new(local_part, **changes))
         return mailbox
 
+    async def stranger(self, local_part: str = "me") -> Mapping[str, bool]:
+        """Let the backend have a mailbox that is somebody else's; return what it has."""
+        await self.backend.add_mailbox(a_mailbox(await self.domains.get(NAME), local_part))
+        return await self.at_backend()
+
     async def get(self, local_part: str = "me") -> Mailbox:
         """Return a mailbox."""
         return await self.provision.get(NAME, local_part)
@@ -176,7 +193,7 @@ class Hosting:
     async def identities_of(self, user_id: str) -> Sequence[UserIdentity]:
         """Return the identities that a user has at hosted domains."""
         _, found = await self.identities.list(user_id, {}, Page())
-        return [each for each in found if not each.identifier.endswith("@home.example")]
+        return [each async for each in found if not each.identifier.endswith("@home.example")]
 
 
 def new(local_part: str = "me", **changes: str | None) -> NewMailbox:
@@ -203,6 +220,7 @@ def local_identity(user_id: str, address: str) -> UserIdentity:
 async def a_hosting(mongo: Mongo, directory: Path) -> Hosting:
     """Return everything, with nothing in it."""
     await mongo.ensure_indexes(INDEXES)
+    await exist(mongo, "me")
     clock = Clock()
     vault = Vault(mongo, directory / "key")
     await vault.open()

@@ -20,7 +20,15 @@ from api.commands.frame import (
     run,
 )
 from api.commands.manual import Manual
-from api.provisioning import check_domains, dkim_key, grant_role, list_domains, show_domain
+from api.provisioning import (
+    adopt_domain,
+    adopt_mailbox,
+    check_domains,
+    dkim_key,
+    grant_role,
+    list_domains,
+    show_domain,
+)
 from api.v2.domains import domain_json
 from gateway.domain import Domain, DomainStatus
 from gateway.progress import Progress
@@ -146,6 +154,34 @@ def grant(path: Path | None, name: str, username: str, role: str) -> None:
     """
     run(grant_role(load(path), name, username, Role(role)))
     click.echo(f"{username} is {role} of {name}.")
+
+
+@domains.command()
+@config_option
+@click.argument("name")
+@click.argument("username")
+@click.option("--context", help="Its context, where it is new here; without it, its own name.")
+def adopt(path: Path | None, name: str, username: str, context: str | None) -> None:
+    """Host a domain that the mail backend has already, and make a user its owner.
+
+    Nobody else can: users and API clients are told that the name is taken. See to it that the domain is that
+    user's. Managers whom it has here keep their roles.
+    """
+    run(adopt_domain(load(path), name, username, context))
+    click.echo(f"{username} is owner of {name}.")
+
+
+@domains.command("adopt-mailbox")
+@config_option
+@click.argument("address")
+def adopt_mailbox_(path: Path | None, address: str) -> None:
+    """Let a mailbox that has failed be the one that the mail backend has already.
+
+    Its user then has the identity, and its second address gets a sign-in link: see to it that what is there was
+    made from here, or is meant for them.
+    """
+    run(adopt_mailbox(load(path), address))
+    click.echo(f"{address} is in use.")
 
 
 @domains.command()

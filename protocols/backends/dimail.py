@@ -16,7 +16,7 @@ from gateway.address import ascii_host, ascii_mailbox
 from gateway.config import DimailSection
 from gateway.domain import Domain, DomainCheck, Fault, Record, parse_domain
 from gateway.errors import Refused
-from gateway.mailbox import Alias, Mailbox, MailboxStatus
+from gateway.mailbox import Alias, Mailbox, MailboxStatus, taken
 from gateway.ports import Clock, SignInCode, system_clock
 from protocols.backends.dimail_server import CONFLICT, NOT_FOUND, DimailServer, misunderstood, text
 from protocols.replies import printable
@@ -57,6 +57,11 @@ class DimailBackend:
         account = {"name": name, "password": password, "is_admin": True, "perms": []}
         await self._server.ask("POST", "/users/", account, token=False, fine=(CONFLICT,))
 
+    async def has_domain(self, name: str) -> bool:
+        """True when there is a domain of that name, whoever had it hosted."""
+        answer = await self._server.ask("GET", _path(name), token=True, fine=(NOT_FOUND,))
+        return answer.status != NOT_FOUND
+
     async def add_domain(self, domain: Domain) -> None:
         """Host a domain with its features. Raises Refused where its name is in another context."""
         wanted = {
@@ -91,9 +96,21 @@ class DimailBackend:
             await self.add_domain(domain)
 
     async def add_mailbox(self, mailbox: Mailbox) -> str | None:
-        """Create a mailbox; return its password, or None where there is one already."""
+        """Create a mailbox; return its password.
+
+        Raises Conflict where there is one. A dimail server does not tell who made it: the uuid that it answers it
+        does not keep, and the names that it keeps, where there is webmail, another may have sent as well.
+        """
         answer = await self._server.ask("POST", _mailbox(mailbox), _names(mailbox), token=True, fine=(CONFLICT,))
-        return None if answer.status == CONFLICT else text(answer.content, "password")
+        if answer.status == CONFLICT:
+            raise taken(mailbox)
+        return text(answer.content, "password")
+
+    async def withdraw_mailbox(self, mailbox: Mailbox) -> None:
+        """See that there is no such mailbox. Raises Conflict where there is one: it may be another's."""
+        answer = await self._server.ask("GET", _mailbox(mailbox), token=True, fine=(NOT_FOUND,))
+        if answer.status != NOT_FOUND:
+            raise taken(mailbox)
 
     async def change_mailbox(self, mailbox: Mailbox) -> None:
         """Give a mailbox the names that it has here, and let it be in use if it is enabled here."""
@@ -116,11 +133,12 @@ class DimailBackend:
         # By our clock: dimail servers do not agree on how they write the time.
         return SignInCode(text(answer.content, "code"), self._clock() + expires_in, max_uses)
 
-    async def add_alias(self, alias: Alias) -> None:
-        """Create an alias."""
+    async def add_alias(self, alias: Alias) -> bool:
+        """Create an alias; False where it is there already."""
         wanted = {"user_name": alias.local_part, "destination": ascii_mailbox(alias.destination)}
         path = f"{_path(alias.domain)}/aliases/"
-        await self._server.ask("POST", path, wanted, token=True, fine=(CONFLICT,))
+        answer = await self._server.ask("POST", path, wanted, token=True, fine=(CONFLICT,))
+        return answer.status != CONFLICT
 
     async def delete_alias(self, alias: Alias) -> None:
         """Remove an alias."""

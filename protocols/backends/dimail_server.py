@@ -133,12 +133,20 @@ class DimailServer:
     async def _valid_token(self, refused: str = "") -> str:
         async with self._signing_in:
             if self._token in ("", refused) or self._clock() >= self._token_until:
-                answer = await self._ask_by_password("GET", "/token/", None, ())
-                token = text(answer.content, "access_token")
-                if not _BEARER.fullmatch(token):
-                    raise misunderstood()
-                self._token, self._token_until = token, end_of(token)
+                try:
+                    self._token = await self._new_token()
+                except RemoteError as error:
+                    error.nothing_done = True  # what the token is for has not been asked
+                    raise
+                self._token_until = end_of(self._token)
             return self._token
+
+    async def _new_token(self) -> str:
+        answer = await self._ask_by_password("GET", "/token/", None, ())
+        token = text(answer.content, "access_token")
+        if not _BEARER.fullmatch(token):
+            raise misunderstood()
+        return token
 
     async def _ask_once(self, verb: str, path: str, body: Any, fine: Collection[int], sign_in: str) -> Answer:
         url = URL(self._url + path, encoded=True)
@@ -147,7 +155,9 @@ class DimailServer:
             async with self._http.request(verb, url, json=body, headers=headers, allow_redirects=False) as response:
                 status, content = response.status, await _read(response)
         except (aiohttp.ClientError, OSError, RuntimeError, ValueError) as error:  # RuntimeError: as in network.py
-            raise explain(error, self._endpoint) from error
+            problem = explain(error, self._endpoint)
+            problem.nothing_done |= isinstance(error, aiohttp.ClientConnectorError)  # there was no connection
+            raise problem from error
         if status in _SUCCESS:
             return Answer(status, None if status == _NO_CONTENT else _json(content))
         reason = self._printable(reason_in(content), sign_in)
@@ -166,7 +176,7 @@ class DimailServer:
             case 4 if status != _TOO_MANY:
                 return Refused(message, reply=reason)
             case 4 | 5:
-                return Deferred(message, reply=reason)
+                return Deferred(message, reply=reason, nothing_done=status == _TOO_MANY)
         return Unreachable(f"{message} (is dimail.url right?)", reply=reason)  # redirects: they are not followed
 
 

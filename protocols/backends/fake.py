@@ -17,7 +17,7 @@ from gateway.config import DomainsSection
 from gateway.domain import Domain, DomainCheck, Fault, Feature, Record
 from gateway.errors import Refused
 from gateway.mail_hosts import Hosts
-from gateway.mailbox import Alias, Mailbox
+from gateway.mailbox import Alias, Mailbox, taken
 from gateway.ports import Clock, DomainProbe, SignInCode
 
 _PASSWORD_BYTES = 18
@@ -38,6 +38,12 @@ class Keep(Protocol):
     async def add_mailbox(self, mailbox: Mailbox) -> bool:
         """Keep a mailbox; False, and nothing changed, where there is one of that address."""
 
+    async def has_mailbox(self, mailbox: Mailbox) -> bool:
+        """True when it is that very mailbox that has the address."""
+
+    async def withdraw_mailbox(self, mailbox: Mailbox) -> None:
+        """Remove that very mailbox, if it is there."""
+
     async def change_mailbox(self, mailbox: Mailbox) -> bool:
         """Keep its names and whether it is in use; False where there is no such mailbox."""
 
@@ -47,8 +53,8 @@ class Keep(Protocol):
     async def delete_mailbox(self, email: str) -> None:
         """Remove a mailbox, if it is there."""
 
-    async def add_alias(self, alias: Alias) -> None:
-        """Keep an alias, if it is not there yet."""
+    async def add_alias(self, alias: Alias) -> bool:
+        """Keep an alias; False where it is there already."""
 
     async def delete_alias(self, alias: Alias) -> None:
         """Remove an alias, if it is there."""
@@ -70,6 +76,11 @@ class FakeBackend:
         self._settings = settings
         self._clock = clock
         self._sleep = sleep
+
+    async def has_domain(self, name: str) -> bool:
+        """True when there is a domain of that name."""
+        await self._begin("has_domain")
+        return await self._keep.features(name) is not None
 
     async def add_domain(self, domain: Domain) -> None:
         """Host a domain with its features. Raises Refused where its name is in another context."""
@@ -108,11 +119,23 @@ class FakeBackend:
         await self._put(domain)
 
     async def add_mailbox(self, mailbox: Mailbox) -> str | None:
-        """Create a mailbox; return its password, which is not kept, or None where there is one already."""
+        """Create a mailbox; return its password, which is not kept, or None where it is there already.
+
+        Raises Conflict where another one has the address.
+        """
         await self._begin("add_mailbox")
         if Feature.MAILBOX not in await self._features(mailbox.domain):
             raise Refused(f"{mailbox.domain} has no mailboxes: its feature mailbox is off.")
-        return secrets.token_urlsafe(_PASSWORD_BYTES) if await self._keep.add_mailbox(mailbox) else None
+        if await self._keep.add_mailbox(mailbox):
+            return secrets.token_urlsafe(_PASSWORD_BYTES)
+        if not await self._keep.has_mailbox(mailbox):
+            raise taken(mailbox)
+        return None
+
+    async def withdraw_mailbox(self, mailbox: Mailbox) -> None:
+        """Remove what add_mailbox() may have created of this mailbox."""
+        await self._begin("delete_mailbox")
+        await self._keep.withdraw_mailbox(mailbox)
 
     async def change_mailbox(self, mailbox: Mailbox) -> None:
         """Give a mailbox the names that it has here, and let it be in use if it is enabled here."""
@@ -139,11 +162,11 @@ class FakeBackend:
             raise _no_mailbox(mailbox)
         return SignInCode(secrets.token_urlsafe(_CODE_BYTES), self._clock() + expires_in, max_uses)
 
-    async def add_alias(self, alias: Alias) -> None:
-        """Create an alias."""
+    async def add_alias(self, alias: Alias) -> bool:
+        """Create an alias; False where it is there already."""
         await self._begin("add_alias")
         await self._features(alias.domain)
-        await self._keep.add_alias(alias)
+        return await self._keep.add_alias(alias)
 
     async def delete_alias(self, alias: Alias) -> None:
         """Remove an alias."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -127,6 +128,28 @@ async def test_refused_by_the_backend(owner: Client) -> None:
     """What the backend refuses is 424, and nothing is stored."""
     assert (await owner.post(ALIASES, NEW)).status == 424
     assert (await owner.get(ALIASES)).json["total"] == 0
+
+
+async def test_somebody_elses(owner: Client, mongo: Mongo) -> None:
+    """An alias that the backend has by itself is 409, is not stored, and nobody can delete it here."""
+    assert (await owner.post(ALIASES, NEW)).status == 201
+    for collection in ("aliases", "fake_aliases"):
+        await mongo.collection(collection).delete_many({"local_part": "info"})
+    reply = await owner.post(ALIASES, NEW)
+    assert (reply.status, "does not come from here" in reply.json["detail"]) == (409, True)
+    assert (await owner.get(ALIASES)).json["total"] == 0
+    assert (await delete(owner)).status == 404
+    assert await mongo.collection("fake_aliases").count_documents({}) == 1
+
+
+async def test_cut_off(owner: Client, mongo: Mongo) -> None:
+    """An alias of which nobody knows whether the backend has it is shown, and can be added again or deleted."""
+    for ask, status in ((owner.post(ALIASES, NEW), 201), (delete(owner), 204)):
+        await owner.post(ALIASES, NEW)
+        await mongo.collection("aliases").update_one({}, {"$set": {"adding_until": datetime.now(UTC)}})
+        assert (await owner.get(ALIASES)).json["total"] == 1
+        assert (await ask).status == status
+    assert await mongo.collection("fake_aliases").count_documents({}) == 0
 
 
 @pytest.mark.configured(domains={"fake_faults": ["delete_alias"]})

@@ -451,6 +451,27 @@ async def test_hourly(user: Client, mongo: Mongo) -> None:
     await until(user, NAME, lambda domain: domain["last_check"] != before["last_check"])
 
 
+async def test_hosted_for_another(user: Client, mongo: Mongo) -> None:
+    """A name that the mail backend has, and not from here, is taken: nobody gets hold of what is another's."""
+    await mongo.collection("fake_domains").insert_one({"_id": NAME, "context": NAME, "features": ALL})
+    reply = await user.post(DOMAINS, {"name": NAME.upper()})
+    assert (reply.status, NAME in reply.json["detail"]) == (409, True)
+    assert (await user.get(DOMAINS)).json["total"] == 0
+
+
+@pytest.mark.configured(domains={"fake_faults": ["has_domain"]})
+async def test_nobody_knows_whose(user: Client, mongo: Mongo) -> None:
+    """Where the backend does not say whether it has the name, nothing is done there until it does."""
+    created = await create(user)
+    assert (created["status"], created["expected_config"]) == ("pending", [])
+    domain = await until(user, NAME, lambda domain: domain["last_check"])
+    assert (domain["status"], failing(domain)) == ("failed", {"postfix": ["backend_refused"]})
+    alias = {"local_part": "admin", "destination": "me@elsewhere.example"}
+    assert (await user.post(f"{DOMAINS}/{NAME}/aliases", alias)).status == 424
+    assert await mongo.collection("fake_domains").count_documents({}) == 0
+    assert await mongo.collection("fake_aliases").count_documents({}) == 0
+
+
 @pytest.mark.configured(domains={"fake_faults": ["add_domain"]})
 async def test_backend_away(user: Client) -> None:
     """A domain that the backend does not take is kept, and shows that; what to publish comes with a later check."""

@@ -139,6 +139,32 @@ async def test_taken_back(api: Client, owner: Client, provider: Provider) -> Non
     assert (await owner.post(ACCEPT, {"token": token})).status == 404
 
 
+@pytest.mark.parametrize("end", ["removed", "lowered", "left", "deleted"])
+async def test_inviter_without_role(api: Client, owner: Client, provider: Provider, end: str) -> None:
+    """What who has lost the role had invited to is void, as a token that nobody knows, and cleared away."""
+    administrator = await api.register("helper")
+    access = f"{DOMAIN}/accesses/{administrator.user_id}"
+    body = {"user_id": administrator.user_id, "role": "administrator"}
+    assert (await owner.post(f"{DOMAIN}/accesses", body)).status == 201
+    for address in (FRIEND.address, "later@home.example"):
+        assert (await invite(administrator, address, "administrator")).status == 201
+    token = await token_of(provider)
+    ways = {
+        "removed": lambda: owner.call("DELETE", access),
+        "lowered": lambda: owner.call("PATCH", access, {"role": "viewer"}),
+        "left": lambda: administrator.call("DELETE", access),
+        "deleted": lambda: administrator.call(
+            "DELETE", f"/api/v2/users/{administrator.user_id}", {"password": PASSWORD}
+        ),
+    }
+    assert (await ways[end]()).status == 204
+    assert len(await listed(owner)) == 2
+    later = await api.register("later")
+    assert (await later.post(ACCEPT, {"token": token})).status == 404
+    assert await role_of(later) is None
+    assert await listed(owner) == []
+
+
 async def test_expired(api: Client, owner: Client, provider: Provider, mongo: Mongo) -> None:
     """What has expired is in no list and gives nothing; the address can be invited again."""
     await invite(owner)
@@ -285,7 +311,7 @@ async def test_the_gateways_address(owner: Client) -> None:
     assert len(await listed(owner)) == 1
 
 
-@pytest.mark.parametrize("name", ["no-reply", "No-Reply", "postmaster", "abuse"])
+@pytest.mark.parametrize("name", ["no-reply", "No-Reply", "postmaster", "abuse", "Admin", "webmaster", "security"])
 async def test_reserved_names(api: Client, name: str) -> None:
     """The names of the gateway and of its operator are no users'."""
     assert (await api.get(f"/api/v2/username/isAvailable?username={name}")).json["available"] is False

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from api.demo.provider import Provider
 from gateway.roles import ALLOWED, OF_ONES_OWN, Action, Role
 from storage.mongo import Mongo
 from tests.client import PASSWORD, Client, Reply
@@ -274,6 +275,22 @@ async def test_if_match(owner: Client) -> None:
 
 
 # -- actions -----------------------------------------------------------------------------------------------------
+
+
+async def test_orders_of_a_disabled_mailbox(owner: Client, mongo: Mongo, provider: Provider) -> None:
+    """What was ordered before the mailbox was disabled does not go out afterwards, and the user is told why."""
+    other = await with_role(owner, None)
+    await create(owner, user_id=other.user_id)
+    locals_ = (await other.get("/api/v2/identities/locals")).json["local_identities"]
+    (identity_id,) = [each["identity_id"] for each in locals_ if each["identifier"] == f"me@{NAME}"]
+    message_id = await other.draft(identity_id)
+    assert (await other.send(message_id, send_at="2099-01-01T00:00:00Z")).status == 202
+    await act(owner, "disable")
+    await mongo.collection("messages").update_many({}, {"$currentDate": {"delivery.due_at": True}})
+    message = await until(other, f"/api/v1/messages/{message_id}", lambda each: each["is_draft"])
+    assert message["delivery"]["state"] == "failed"
+    assert "inactive" in message["delivery"]["last_error"]
+    assert not provider.received
 
 
 async def test_disable_enable_delete(owner: Client, mongo: Mongo) -> None:

@@ -31,6 +31,7 @@ from gateway.throttle import Throttle
 from storage.mongo import Session
 from tests.conftest import FRIEND
 from tests.hosting import FaultyBackend
+from tests.users import exist
 
 DOMAIN = "news.ok.test"
 OWNER, INVITED = str(uuid4()), str(uuid4())
@@ -72,6 +73,22 @@ class Mortal:
             return answer
 
         return call
+
+
+@dataclass(frozen=True)
+class TakenBack:
+    """The invitations, of which each is taken back when its mail is to get a token."""
+
+    real: Any
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the method."""
+        return getattr(self.real, name)
+
+    async def set_token(self, invitation_id: str, token: str) -> bool:
+        """Find nothing."""
+        await self.real.delete(DOMAIN, invitation_id)
+        return bool(await self.real.set_token(invitation_id, token))
 
 
 class Office:
@@ -200,6 +217,7 @@ async def office(settings: dict[str, Any], provider: Provider) -> AsyncIterator[
         stores = await open_stores(config.storage, stack)
         core = await assembled_core(config, stores, Metrics(), stack)
         await stores.identities.put(sender("no-reply@home.example"))
+        await exist(stores.mongo, OWNER)
         await core.host.create(OWNER, DOMAIN, None, ["mailbox"])
         yield Office(stores, core, provider)
 
@@ -304,6 +322,33 @@ async def test_many_to_one_address(office: Office) -> None:
         written.append((await office.left())[0])
         office.put_forward(timedelta(minutes=5))
     assert written == [21, 22, 23, 23]
+
+
+async def test_invitations_to_one_address(office: Office) -> None:
+    """Mails of invitations count with the others to their recipient, whoever invites."""
+    for _ in range(20):
+        await office.note(NoticeKind.MAILBOX_CREATED)
+    await office.work_all()
+    await office.invite(FRIEND.address.upper())
+    await office.invite("other@elsewhere.example")
+    written = []
+    for _ in range(2):
+        await office.work_all()
+        written.append((await office.left())[0])
+        office.put_forward(timedelta(minutes=5))
+    assert written == [21, 22]
+
+
+async def test_invitations_that_do_not_go_out(office: Office) -> None:
+    """An invitation that is taken back while its mail is written does not hinder others."""
+    taken_back = replace(office.notify, invitations=TakenBack(office.stores.invitations))
+    for _ in range(20):
+        await office.invite()
+        assert await office.work(taken_back) == 1
+    assert await office.left() == (0, 0)
+    await office.invite()
+    await office.work_all()
+    assert (await office.left())[0] == 1
 
 
 async def test_waiting_is_no_attempt(office: Office) -> None:

@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 
 from api.metrics import Metrics
-from gateway.domain import DkimKey, Domain, DomainCheck, DomainStatus, Fault, Feature, Record
+from gateway.domain import Domain, DomainCheck, DomainStatus, Fault, Record
 from gateway.errors import Conflict, NotFound, Refused, RemoteError, Unreachable
 from gateway.examine import Examine
 from gateway.ports import MailBackend
@@ -21,6 +21,8 @@ from storage import domains, secrets
 from storage.domains import MongoDomains
 from storage.mongo import Mongo
 from storage.secrets import Vault
+from tests.protocols.backends.mail_backend import a_domain
+from tests.users import exist
 
 NOW = datetime(2026, 7, 20, tzinfo=UTC)
 NAME = "town.example"
@@ -33,12 +35,18 @@ WHOLE = DomainCheck(internal=True)
 class Scripted:
     """A backend, and the DNS; ``asked`` is what was asked of them, ``errors`` what they refuse.
 
-    ``repairs`` is how many repairs it takes until it is whole.
+    ``repairs`` is how many repairs it takes until it is whole; ``has``: it has had the domain before.
     """
 
     repairs: int = 0
+    has: bool = False
     errors: dict[str, RemoteError] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+
+    async def has_domain(self, _: str) -> bool:
+        """Tell whether there is a domain."""
+        await self._ask("has_domain")
+        return self.has
 
     async def add_domain(self, _: Domain) -> None:
         """Host a domain."""
@@ -90,18 +98,8 @@ async def store(mongo: Mongo, tmp_path: Path) -> MongoDomains:
     vault = Vault(mongo, tmp_path / "key")
     await vault.open()
     store = MongoDomains(mongo, vault)
-    domain = Domain(
-        name=NAME,
-        context=NAME,
-        features=tuple(Feature),
-        status=DomainStatus.PENDING,
-        dkim=DkimKey("dkim", "AAAA"),
-        roles={"me": Role.OWNER},
-        date_insert=NOW,
-        checks={},
-        check_at=NOW,
-    )
-    await store.add(domain, "a key")
+    await exist(mongo, "me")
+    await store.add(a_domain(NAME, roles={"me": Role.OWNER}, check_at=NOW), "a key")
     return store
 
 
@@ -148,6 +146,32 @@ async def test_never_hosted(store: MongoDomains) -> None:
     dns = Dns()
     checked = await examine(store, Scripted(errors={"records": Refused("No.")}), dns).check(NAME)
     assert (checked.status, list(checked.checks), dns.asked) == (DomainStatus.FAILED, ["postfix"], [])
+
+
+async def test_new_there(store: MongoDomains) -> None:
+    """The backend is asked once whether it has the domain: had it none, what it has later is ours."""
+    domain = a_domain(ours=False)
+    await store.add(domain, "a key")
+    backend = Scripted(errors={"add_domain": Unreachable("The answer is lost.")})
+    for _ in range(2):
+        await examine(store, backend).check(domain.name)
+        backend.has = True
+    assert backend.asked == ["has_domain", "add_domain", "add_domain"]
+    assert (await examine(store, Scripted(has=True)).check(domain.name)).status is DomainStatus.ENABLED
+
+
+@pytest.mark.parametrize("error", [None, Unreachable("It is away.")])
+async def test_not_ours(store: MongoDomains, error: RemoteError | None) -> None:
+    """A domain that the backend has from elsewhere, or may have, is let alone however often it is checked."""
+    domain = a_domain(ours=False)
+    await store.add(domain, "a key")
+    backend = Scripted(has=True, errors={"has_domain": error} if error else {})
+    for _ in range(2):
+        checked = await examine(store, backend).check(domain.name)
+        (fault,) = checked.checks["postfix"].faults
+        assert (checked.status, "taken" in fault.detail) == (DomainStatus.FAILED, error is None)
+    assert set(backend.asked) == {"has_domain"}
+    assert not (await store.get(domain.name)).ours
 
 
 async def test_slow_backend(store: MongoDomains) -> None:

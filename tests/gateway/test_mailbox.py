@@ -88,9 +88,12 @@ def test_any_local_part(text: str) -> None:
 def test_attempts() -> None:
     """An attempt is counted and held; what ends it lets go."""
     first = begun(MAILBOX, NOW)
-    second = begun(postponed(first, "Later.", LATER), NOW)
+    second = begun(postponed(first, "Later.", LATER, nothing_done=False), NOW)
     assert (first.attempts, first.held, first.due_at) == (1, True, NOW)
-    assert (second.attempts, second.held, second.error) == (2, True, "Later.")
+    assert (second.attempts, second.failures, second.held, second.error) == (2, 0, True, "Later.")
+    in_vain = postponed(second, "Who?", LATER, nothing_done=True)
+    assert (in_vain.attempts, in_vain.failures, in_vain.held) == (1, 1, False)
+    assert settled(in_vain, MailboxStatus.FAILED).failures == 0
     failed = not_created(second, MailboxStatus.FAILED, "Never.")
     for ended in (created(second), settled(second, MailboxStatus.DISABLED), failed):
         assert (ended.held, ended.due_at) == (False, None)

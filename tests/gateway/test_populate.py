@@ -70,6 +70,17 @@ async def test_again(hosting: Hosting) -> None:
         assert await hosting.at_backend() == {f"me@{NAME}": True, f"you@{NAME}": False}
 
 
+async def test_what_may_be_somebody_elses(hosting: Hosting) -> None:
+    """A mailbox that is there, and not known to come from here, is left as it is, and named."""
+    await hosting.mongo.collection("fake_mailboxes").delete_many({})
+    await hosting.stranger("you")
+    kept = await hosting.mongo.collection("fake_mailboxes").find_one()
+    (fault,) = await populate(hosting).run(lambda _: None)
+    assert f"you@{NAME} already" in fault
+    assert await hosting.mongo.collection("fake_mailboxes").find_one({"_id": f"you@{NAME}"}) == kept
+    assert await hosting.at_backend() == {f"me@{NAME}": True, f"you@{NAME}": True}
+
+
 async def test_what_is_refused(hosting: Hosting) -> None:
     """What the backend refuses is named at the end, and holds up nothing."""
     await lose_state(hosting)
@@ -78,6 +89,17 @@ async def test_what_is_refused(hosting: Hosting) -> None:
     assert faults[0] == "domains: that name is in another context"
     assert [fault.partition(":")[0] for fault in faults] == ["domains", "mailboxes", "mailboxes", "aliases"]
     assert await hosting.mongo.collection("fake_domains").distinct("_id") == ["other.example"]
+
+
+async def test_what_is_not_ours(hosting: Hosting) -> None:
+    """A domain that the backend has from elsewhere is let alone, and named."""
+    of_domains = hosting.mongo.collection("domains")
+    await of_domains.update_one({"_id": NAME}, {"$set": {"ours": False}})
+    (fault,) = await populate(hosting).run(lambda _: None)
+    assert f"{NAME} is taken" in fault
+    await hosting.mongo.collection("fake_domains").delete_one({"_id": NAME})
+    assert await populate(hosting).run(lambda _: None) == []
+    assert (await hosting.domains.get(NAME)).ours
 
 
 async def test_a_backend_that_does_not_answer(hosting: Hosting) -> None:

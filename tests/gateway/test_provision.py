@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from gateway.errors import (
     SignInRefused,
     Stale,
     Unavailable,
+    Unreachable,
 )
 from gateway.identity import IdentityStatus
 from gateway.mailbox import Mailbox, MailboxStatus
@@ -34,6 +36,9 @@ EMAIL = f"me@{NAME}"
 SECONDARY = "me@elsewhere.example"
 LATER = Deferred("Not now.")
 NEVER = Refused("Never.")
+NOT_OURS = "not known to come from here"
+IN_VAIN = [SignInRefused("Wrong password."), Unreachable("Away.", nothing_done=True)]
+IN_DOUBT = [LATER, TimeoutError(), Died()]
 WAITING = [DomainStatus.PENDING, DomainStatus.FAILED, DomainStatus.ACTION_REQUIRED]
 DISABLED, ENABLED, FAILED, PENDING = (
     MailboxStatus.DISABLED,
@@ -106,13 +111,12 @@ async def test_backend_refuses(hosting: Hosting) -> None:
 async def test_somebody_elses(hosting: Hosting) -> None:
     """A mailbox that the backend has by itself is given to nobody."""
     await hosting.host()
-    mailbox = await hosting.create()
-    await hosting.mailboxes.delete(mailbox)
-    with pytest.raises(Conflict, match="does not come from here"):
+    before = await hosting.stranger()
+    with pytest.raises(Conflict, match=NOT_OURS):
         await hosting.create()
     with pytest.raises(NotFound):
         await hosting.get()
-    assert await hosting.at_backend() == {EMAIL: True}
+    assert await hosting.at_backend() == before
 
 
 @pytest.mark.parametrize("fault", [LATER, TimeoutError(), SignInRefused("Wrong password.")])
@@ -147,6 +151,21 @@ async def test_at_once(hosting: Hosting, status: DomainStatus) -> None:
     hosting.later(timedelta(hours=1))
     await hosting.work()
     assert (await hosting.get("you")).status is ENABLED
+
+
+async def test_not_ours(hosting: Hosting) -> None:
+    """Nothing is created in a domain that the backend may have from elsewhere, until it is known to be ours."""
+    await hosting.host(DomainStatus.FAILED)
+    await hosting.mongo.collection("domains").update_one({}, {"$set": {"ours": False}})
+    mailbox, password = await hosting.provision.create(NAME, new(), at_once=True)
+    assert (mailbox.status, password) == (PENDING, None)
+    hosting.later(timedelta(hours=1))
+    await hosting.work()
+    assert await hosting.at_backend() == {}
+    await hosting.domains.make_ours(NAME)
+    hosting.later(timedelta(hours=1))
+    await hosting.work()
+    assert (await hosting.get()).status is ENABLED
 
 
 @pytest.mark.parametrize("at_once", [True, False])
@@ -209,15 +228,14 @@ async def test_one_that_fails(hosting: Hosting) -> None:
 
 async def test_somebody_elses_for_a_worker(hosting: Hosting) -> None:
     """A mailbox that the backend has by itself makes the one that waited fail, with the reason."""
-    await hosting.host()
-    await hosting.mailboxes.delete(await hosting.create())
-    await hosting.set_status(DomainStatus.PENDING)
+    await hosting.host(DomainStatus.PENDING)
+    await hosting.stranger()
     await hosting.create()
     await hosting.set_status(DomainStatus.ENABLED)
     await hosting.work()
     mailbox = await hosting.get()
     assert mailbox.status is FAILED
-    assert "does not come from here" in (mailbox.error or "")
+    assert NOT_OURS in (mailbox.error or "")
 
 
 async def test_disabled_meanwhile(hosting: Hosting) -> None:
@@ -288,6 +306,112 @@ async def test_dying_again(hosting: Hosting) -> None:
     hosting.later(timedelta(hours=1))
     await hosting.work()
     await assert_once(hosting, user)
+
+
+async def test_what_came_to_nothing(hosting: Hosting) -> None:
+    """Attempts that certainly did nothing leave no doubt, and come ever more rarely all the same."""
+    await hosting.host()
+    hosting.backend.before += [IN_VAIN[0], IN_VAIN[1], LATER, IN_VAIN[0]]
+    mailbox = await hosting.create()
+    for minutes, doubts in ((1, 0), (5, 0), (15, 1), (30, 1)):
+        assert (mailbox.status, mailbox.attempts) == (PENDING, doubts)
+        assert mailbox.due_at == hosting.clock() + timedelta(minutes=minutes)
+        hosting.later(timedelta(minutes=minutes))
+        await hosting.work()
+        mailbox = await hosting.get()
+    assert (mailbox.status, mailbox.failures) == (ENABLED, 0)
+
+
+@pytest.mark.parametrize("blind", [True, False])
+@pytest.mark.parametrize("fault", [*IN_VAIN, *IN_DOUBT], ids=repr)
+@pytest.mark.parametrize("then", ["retry", "delete", "disable"])
+async def test_somebody_elses_after_a_fault(hosting: Hosting, fault: Exception, then: str, *, blind: bool) -> None:
+    """Whatever becomes of an attempt, what somebody else has is neither given away nor removed."""
+    await hosting.host()
+    user = await hosting.user()
+    before = await hosting.stranger()
+    hosting.backend.blind = blind
+    hosting.backend.before.append(fault)
+    with suppress(Died):
+        await hosting.create(user_id=user, secondary_email=SECONDARY)
+    hosting.later()
+    if then == "retry" or isinstance(fault, Died):
+        await hosting.work()
+        assert (await hosting.get()).status is FAILED
+    if then != "retry":
+        for _ in range(2):  # where nobody knows, the first one is told of it
+            with suppress(Conflict, NotFound):
+                await getattr(hosting.provision, then)(NAME, "me")
+    assert await hosting.at_backend() == before
+    assert await hosting.identities_of(user) == []
+    assert await hosting.notices() == []
+    if then == "delete":
+        with pytest.raises(NotFound):
+            await hosting.get()
+    else:
+        assert (await hosting.get()).status is (FAILED if then == "retry" else DISABLED)
+
+
+@pytest.mark.parametrize("fault", IN_VAIN, ids=repr)
+async def test_withdrawn_from_a_backend_that_is_away(hosting: Hosting, fault: Exception) -> None:
+    """What certainly is not there is deleted without asking."""
+    await hosting.host()
+    hosting.backend.before += [fault, fault]
+    await hosting.create()
+    await hosting.provision.delete(NAME, "me")
+    assert len(hosting.backend.before) == 1
+
+
+# -- backends that do not know who made a mailbox ----------------------------------------------------------------
+
+
+async def in_doubt(hosting: Hosting, user: str | None = None) -> None:
+    """Create a mailbox at a blind backend, whose answer is lost."""
+    await hosting.host()
+    hosting.backend.blind = True
+    hosting.backend.after.append(LATER)
+    assert (await hosting.create(secondary_email=SECONDARY, user_id=user)).status is PENDING
+    hosting.later(timedelta(minutes=1))
+
+
+async def test_adopted(hosting: Hosting) -> None:
+    """Our own that cannot be told from somebody else's fails with the reason, until the operator hands it over."""
+    user = await hosting.user()
+    await in_doubt(hosting, user)
+    await hosting.work()
+    with pytest.raises(Conflict, match=NOT_OURS):
+        await hosting.provision.enable(NAME, "me")
+    assert (await hosting.get()).status is FAILED
+    for _ in range(2):
+        await hosting.provision.adopt(NAME, "me")
+    await assert_once(hosting, user)
+
+
+async def test_adopting_what_is_not_there(hosting: Hosting) -> None:
+    """What the backend does not have is not handed over."""
+    await hosting.host(DomainStatus.PENDING)
+    await hosting.create()
+    with pytest.raises(Refused):
+        await hosting.provision.adopt(NAME, "me")
+    assert (await hosting.get()).waits
+
+
+async def test_removed_by_the_operator(hosting: Hosting) -> None:
+    """Where the operator removes at the backend what is in the way, a mailbox is created when it is enabled."""
+    await in_doubt(hosting)
+    await hosting.work()
+    await hosting.mongo.collection("fake_mailboxes").delete_many({})
+    assert (await hosting.provision.enable(NAME, "me")).status is ENABLED
+
+
+async def test_withdrawn_in_doubt(hosting: Hosting) -> None:
+    """What may be somebody else's is not removed: that is told once, then the mailbox goes from here alone."""
+    await in_doubt(hosting)
+    with pytest.raises(Conflict, match=NOT_OURS):
+        await hosting.provision.delete(NAME, "me")
+    assert (await hosting.get()).status is FAILED
+    await hosting.provision.delete(NAME, "me")
+    assert await hosting.at_backend() == {EMAIL: True}
 
 
 async def test_lost_answer(hosting: Hosting) -> None:
@@ -589,9 +713,8 @@ async def test_delete(hosting: Hosting) -> None:
 
 async def test_delete_what_is_not_there(hosting: Hosting) -> None:
     """A mailbox that waits, or that is somebody else's at the backend, goes from here alone."""
-    await hosting.host()
-    await hosting.mailboxes.delete(await hosting.create())
-    await hosting.set_status(DomainStatus.PENDING)
+    await hosting.host(DomainStatus.PENDING)
+    await hosting.stranger()
     await hosting.create()
     await hosting.create("you")
     await hosting.set_status(DomainStatus.ENABLED)

@@ -20,6 +20,7 @@ from storage.dimail import MongoApiClients
 from storage.domains import MongoDomains
 from storage.mongo import Mongo, Session
 from storage.secrets import Vault
+from tests.users import exist
 
 NOW = datetime(2026, 7, 20, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
@@ -32,6 +33,7 @@ async def store(mongo: Mongo, tmp_path: Path) -> MongoDomains:
     await mongo.ensure_indexes(domains.INDEXES | secrets.INDEXES)
     vault = Vault(mongo, tmp_path / "key")
     await vault.open()
+    await exist(mongo, "me", "you", *(f"user {n}" for n in range(8)))
     return MongoDomains(mongo, vault)
 
 
@@ -84,6 +86,19 @@ async def test_round_trip(store: MongoDomains) -> None:
     assert await store.get(new.name) == checked(new)
     with pytest.raises(NotFound):
         await store.get("other.example")
+
+
+async def test_ours(store: MongoDomains, mongo: Mongo) -> None:
+    """It is noted that a domain at the backend is ours; of older versions those are that have been hosted."""
+    new = domain(ours=False)
+    await add(store, new)
+    assert await store.get(new.name) == new
+    await store.make_ours(new.name)
+    assert await store.get(new.name) == replace(new, ours=True)
+    await mongo.collection("domains").update_one({}, {"$unset": {"ours": ""}})
+    assert await store.get(new.name) == new
+    assert await store.record_check(new, checked(new))
+    assert (await store.get(new.name)).ours
 
 
 async def test_taken(store: MongoDomains, mongo: Mongo) -> None:

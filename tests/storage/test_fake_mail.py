@@ -49,10 +49,22 @@ async def test_mailbox(store: MongoFakeMail) -> None:
     assert await store.is_active(MAILBOX.email) is None
 
 
+async def test_whose_mailbox(store: MongoFakeMail) -> None:
+    """It is known which mailbox has an address, and that one alone can be withdrawn."""
+    await store.add_mailbox(MAILBOX)
+    await store.change_mailbox(MAILBOX)
+    other = a_mailbox(DOMAIN)
+    await store.withdraw_mailbox(other)
+    assert (await store.has_mailbox(other), await store.has_mailbox(MAILBOX)) == (False, True)
+    await store.withdraw_mailbox(MAILBOX)
+    assert await store.is_active(MAILBOX.email) is None
+
+
 async def test_alias(store: MongoFakeMail, mongo: Mongo) -> None:
     """An alias is kept once, and removed alone."""
     other = Alias(DOMAIN.name, "info", "you@elsewhere.example")
-    await asyncio.gather(*(store.add_alias(each) for each in (ALIAS, ALIAS, ALIAS, other)))
+    outcomes = await asyncio.gather(*(store.add_alias(each) for each in (ALIAS, ALIAS, ALIAS, other)))
+    assert outcomes.count(True) == 2
     aliases = mongo.collection("fake_aliases")
     assert await aliases.count_documents({}) == 2
     await store.delete_alias(ALIAS)

@@ -24,6 +24,7 @@ from storage.invitations import MongoInvitations
 from storage.mongo import Mongo
 from storage.notices import MongoNotices
 from storage.secrets import Vault
+from tests.users import exist
 
 NOW = datetime(2026, 7, 20, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -47,6 +48,7 @@ async def of_domains(mongo: Mongo, tmp_path: Path) -> MongoDomains:
     vault = Vault(mongo, tmp_path / "key")
     await vault.open()
     store = MongoDomains(mongo, vault)
+    await exist(mongo, "owner")
     await store.add(DOMAIN, "private")
     return store
 

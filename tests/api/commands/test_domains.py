@@ -7,8 +7,9 @@ import json
 import pytest
 
 from gateway.roles import Role
+from storage.mongo import Mongo
 from tests.api.commands.conftest import Command
-from tests.client import Client
+from tests.client import PASSWORD, Client
 
 GOOD, BAD = "good.ok.test", "bad.dns.test"
 
@@ -82,6 +83,69 @@ async def test_grant(api: Client, owner: Client, command: Command) -> None:
     assert last.exit_code == 1
     assert "owner" in last.stderr
     assert (await other.get(f"/api/v2/domains/{GOOD}")).json["role"] == "owner"
+
+
+async def elsewhere(mongo: Mongo, name: str, context: str) -> None:
+    """Let the mail backend have a domain that does not come from here."""
+    await mongo.collection("fake_domains").insert_one({"_id": name, "context": context, "features": ["alias"]})
+
+
+async def test_adopt(api: Client, user: Client, mongo: Mongo, command: Command) -> None:
+    """The operator hands over a domain that the mail backend has already; with its context, which it keeps."""
+    await elsewhere(mongo, GOOD, "zoo")
+    await api.register("keeper")
+    wrong = await command("domains", "adopt", GOOD, "keeper")
+    assert (wrong.exit_code, "context" in wrong.stderr) == (1, True)
+    assert (await command("domains", "adopt", GOOD, "nobody", "--context", "zoo")).exit_code == 1
+    assert (await command("domains", "show", GOOD)).exit_code == 1
+    assert (await user.post("/api/v2/domains", {"name": GOOD, "context": "zoo"})).status == 409
+    done = await command("domains", "adopt", GOOD, "keeper", "--context", "zoo")
+    assert (done.exit_code, done.stdout) == (0, f"keeper is owner of {GOOD}.\n")
+    keeper = await api.sign_in("keeper")
+    domain = (await keeper.post(f"/api/v2/domains/{GOOD}/actions", {"actions": ["check"]})).json
+    assert (domain["status"], domain["role"], domain["context"]) == ("enabled", "owner", "zoo")
+    assert (await user.get(f"/api/v2/domains/{GOOD}")).status == 404
+
+
+async def test_adopt_what_is_here(api: Client, owner: Client, mongo: Mongo, command: Command) -> None:
+    """Of a domain that was made here while the mail backend was away, and is there from elsewhere."""
+    await mongo.collection("domains").update_one({"_id": GOOD}, {"$set": {"ours": False}})
+    check = f"/api/v2/domains/{GOOD}/actions", {"actions": ["check"]}
+    assert (await owner.post(*check)).json["status"] == "failed"
+    await api.register("keeper")
+    assert (await command("domains", "adopt", GOOD, "keeper")).exit_code == 0
+    assert (await owner.post(*check)).json["status"] == "enabled"
+    accesses = (await owner.get(f"/api/v2/domains/{GOOD}/accesses")).json["accesses"]
+    assert [each["role"] for each in accesses] == ["owner", "owner"]
+
+
+async def test_relieve(api: Client, user: Client, command: Command) -> None:
+    """Whoever others have made the only owner of a domain is free when the operator gives it another one."""
+    junk = "/api/v2/domains/junk.ok.test"
+    await user.post("/api/v2/domains", {"name": "junk.ok.test"})
+    victim = await api.register("victim")
+    await api.register("caretaker")
+    await user.post(f"{junk}/invitations", {"email": "victim@home.example", "role": "owner"})
+    assert (await user.call("DELETE", f"{junk}/accesses/{user.user_id}")).status == 204
+    gone = f"/api/v2/users/{victim.user_id}", {"password": PASSWORD}
+    assert (await victim.call("DELETE", *gone)).status == 409
+    assert (await command("domains", "grant", "junk.ok.test", "caretaker", "owner")).exit_code == 0
+    assert (await victim.call("DELETE", *gone)).status == 204
+
+
+async def test_adopt_mailbox(owner: Client, mongo: Mongo, command: Command) -> None:
+    """A mailbox that is in the way of one of ours is handed over by the operator, and by nobody else."""
+    boxes, kept = f"/api/v2/domains/{GOOD}/mailboxes", {"domain": GOOD, "local_part": "desk"}
+    await owner.post(boxes, {"local_part": "desk", "first_name": "Front", "last_name": "Desk"})
+    await mongo.collection("fake_mailboxes").update_one({}, {"$set": {"mailbox_id": "another's"}})
+    await mongo.collection("mailboxes").update_one(kept, {"$set": {"hosted": False, "status": "failed"}})
+    actions = f"{boxes}/desk/actions"
+    assert (await owner.post(actions, {"actions": ["enable"]})).status == 409
+    done = await command("domains", "adopt-mailbox", f"desk@{GOOD.upper()}")
+    assert (done.exit_code, done.stdout) == (0, f"desk@{GOOD.upper()} is in use.\n")
+    assert (await owner.post(actions, {"actions": ["enable"]})).json["status"] == "enabled"
+    for address in (f"nobody@{GOOD}", "desk@missing.ok.test", "desk"):
+        assert (await command("domains", "adopt-mailbox", address)).exit_code == 1
 
 
 @pytest.mark.parametrize("words", [["show"], ["check"], ["key"], ["grant", "someone", "owner"]])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from storage.mongo import Mongo
 from tests.client import Client
 from tests.dimail import FEATURES, DimailClient, new_domain
 
@@ -29,6 +30,15 @@ async def test_host(people: DimailClient) -> None:
         assert (read.status, read.json) == (200, shown("a.ok.test"))
     assert (await people.host("a.ok.test")).status == 409
     assert (await people.call("GET", "/allows/")).json == [{"user": "la_regie", "domain": "a.ok.test"}]
+
+
+async def test_hosted_for_another(admin: DimailClient, people: DimailClient, mongo: Mongo) -> None:
+    """What the mail backend has already, from elsewhere, exists, for administrators too."""
+    elsewhere = {"_id": "a.ok.test", "context": "a.ok.test", "features": ["mailbox"]}
+    await mongo.collection("fake_domains").insert_one(elsewhere)
+    for client in (people, admin):
+        assert (await client.host("a.ok.test")).status == 409
+        assert (await client.by_token("GET", "/domains/a.ok.test")).status == 404
 
 
 async def test_an_administrator_needs_no_allow(admin: DimailClient) -> None:

@@ -51,6 +51,7 @@ class DimailDouble:
             web.get(f"{domain}/check", self._check),
             web.get(f"{domain}/fix/", self._check),
             web.get(f"{domain}/spec/", self._spec),
+            web.get(mailbox, self._mailbox),
             web.post(mailbox, self._add_mailbox),
             web.patch(mailbox, self._change_mailbox),
             web.delete(mailbox, self._delete_mailbox),
@@ -168,6 +169,9 @@ class DimailDouble:
             "uuid": secrets.token_hex(16),
         }
         return web.json_response(answer, status=201)
+
+    async def _mailbox(self, request: web.Request) -> web.Response:
+        return web.json_response(self._existing(request))
 
     async def _change_mailbox(self, request: web.Request) -> web.Response:
         mailbox = self._existing(request)

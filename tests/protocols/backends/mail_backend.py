@@ -12,6 +12,7 @@ Names of domains and of what is in them are fresh in each test: the servers behi
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -19,7 +20,7 @@ from uuid import uuid4
 import pytest
 
 from gateway.domain import DkimKey, Domain, DomainStatus, Feature
-from gateway.errors import Refused
+from gateway.errors import Conflict, Refused
 from gateway.mailbox import Alias, Mailbox, MailboxStatus
 from gateway.ports import MailBackend
 
@@ -61,6 +62,12 @@ def a_mailbox(domain: Domain, local_part: str = "me", **changes: Any) -> Mailbox
     return Mailbox(**values | changes)
 
 
+async def assert_there(backend: MailBackend, mailbox: Mailbox) -> None:
+    """Hold that the mailbox is not created again; not every backend knows that it is this one."""
+    with suppress(Conflict):
+        assert await backend.add_mailbox(mailbox) is None
+
+
 class MailBackendContract:
     """The tests; subclasses have a fixture ``backend``."""
 
@@ -77,6 +84,14 @@ class MailBackendContract:
         checks = await backend.check(domain)
         assert set(checks) == {"postfix", "ox", "cert"}
         assert all(check.ok and check.internal for check in checks.values())
+
+    async def test_has_domain(self, backend: MailBackend, domain: Domain) -> None:
+        """It is told whether there is a domain of a name, in its one spelling."""
+        assert await backend.has_domain(domain.name)
+        international = a_domain(f"bücher-{uuid4().hex[:8]}.ok.test")
+        assert not await backend.has_domain(international.name)
+        await backend.add_domain(international)
+        assert await backend.has_domain(international.name)
 
     async def test_repair(self, backend: MailBackend) -> None:
         """A domain that the backend does not know, or not any more, fails a check until it is repaired."""
@@ -116,15 +131,40 @@ class MailBackendContract:
         first = await backend.add_mailbox(mailbox)
         assert first is not None
         assert len(first) >= STRONG
-        assert await backend.add_mailbox(mailbox) is None
+        await assert_there(backend, mailbox)
         await backend.delete_mailbox(mailbox)
         await backend.delete_mailbox(mailbox)
         assert await backend.add_mailbox(mailbox) not in (None, first)
 
     async def test_at_once(self, backend: MailBackend, domain: Domain) -> None:
         """Of many who create a mailbox at once, one gets its password."""
-        passwords = await asyncio.gather(*(backend.add_mailbox(a_mailbox(domain)) for _ in range(8)))
-        assert passwords.count(None) == 7
+        creations = (backend.add_mailbox(a_mailbox(domain)) for _ in range(8))
+        outcomes = await asyncio.gather(*creations, return_exceptions=True)
+        assert sum(isinstance(outcome, Conflict) for outcome in outcomes) == 7
+        assert sum(isinstance(outcome, str) for outcome in outcomes) == 1
+
+    async def test_somebody_elses(self, backend: MailBackend, domain: Domain) -> None:
+        """Another's mailbox of that address is in the way, and is not removed with what is withdrawn."""
+        await backend.add_mailbox(a_mailbox(domain))
+        other = a_mailbox(domain)
+        with pytest.raises(Conflict):
+            await backend.add_mailbox(other)
+        with suppress(Conflict):  # where nobody knows whose it is
+            await backend.withdraw_mailbox(other)
+        with pytest.raises(Conflict):
+            await backend.add_mailbox(other)
+
+    async def test_withdraw(self, backend: MailBackend, domain: Domain) -> None:
+        """What may have been created is gone after it was withdrawn, or it is told that it may be another's."""
+        mailbox = a_mailbox(domain)
+        await backend.withdraw_mailbox(mailbox)
+        await backend.add_mailbox(mailbox)
+        try:
+            await backend.withdraw_mailbox(mailbox)
+        except Conflict:
+            await assert_there(backend, mailbox)
+        else:
+            assert await backend.add_mailbox(mailbox)
 
     async def test_no_domain(self, backend: MailBackend) -> None:
         """Where there is no domain, nothing is created in it."""
@@ -179,20 +219,21 @@ class MailBackendContract:
         assert code.code not in repr(code)
 
     async def test_alias(self, backend: MailBackend, domain: Domain) -> None:
-        """An alias is created and removed, however often; one to another destination is another."""
+        """An alias is created once, and removed however often; one to another destination is another."""
         for destination in ("me@elsewhere.example", f"me@{domain.name}", "moi@bücher.example"):
             alias = Alias(domain.name, "info", destination)
-            await backend.add_alias(alias)
-            await backend.add_alias(alias)
+            assert await backend.add_alias(alias)
+            assert not await backend.add_alias(alias)
             await backend.delete_alias(alias)
             await backend.delete_alias(alias)
+            assert await backend.add_alias(alias)
 
     @pytest.mark.parametrize("local_part", ["o'brien", "a.b-c_d", "x+tag", "!#$%&'*+-/=?^_`{|}~", "%2f", "a/./b"])
     async def test_local_parts(self, backend: MailBackend, domain: Domain, local_part: str) -> None:
         """Every local part names a mailbox of its own, and an alias."""
         mailbox = a_mailbox(domain, local_part)
         assert await backend.add_mailbox(mailbox)
-        assert await backend.add_mailbox(mailbox) is None
+        await assert_there(backend, mailbox)
         await backend.change_mailbox(mailbox)
         assert await backend.reset_password(mailbox)
         assert (await backend.sign_in_code(mailbox, HOUR, 1)).code

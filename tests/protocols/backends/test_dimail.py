@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.domain import DomainCheck, Fault
 from gateway.errors import (
+    Conflict,
     Refused,
     SignInRefused,
     Unreachable,
@@ -92,6 +93,18 @@ async def test_somebody_elses(server: DimailDouble, backend: DimailBackend) -> N
         await backend.add_domain(DOMAIN)
 
 
+async def test_has_domain(server: DimailDouble, backend: DimailBackend) -> None:
+    """A domain is there also where the server names no context of it; one of another client is nobody's to have."""
+    await backend.add_domain(DOMAIN)
+    server.domains[DOMAIN.ascii_name]["context_name"] = None
+    assert await backend.has_domain(DOMAIN.name)
+    assert server.requests[-1] == f"GET {ON_WIRE}"
+    page = say(401, {"detail": "Not authorized."})
+    server.answer_next("GET", ON_WIRE, page, page)
+    with pytest.raises(SignInRefused, match="Not authorized"):
+        await backend.has_domain(DOMAIN.name)
+
+
 async def test_checks(server: DimailDouble, backend: DimailBackend) -> None:
     """Of the server's checks the internal ones are taken, with what is wrong."""
     fault = {"code": "no_cert", "detail": "No\tcertificate"}
@@ -129,13 +142,18 @@ async def test_make_admin(made: Made) -> None:
 
 
 async def test_lost_answer(server: DimailDouble, backend: DimailBackend) -> None:
-    """A mailbox whose creation was answered into the void is there at the next try, and its password is not."""
+    """Whether a mailbox whose creation was answered into the void is this one, or another's, nobody can tell."""
     await backend.add_domain(DOMAIN)
     server.answer_next("POST", "/me/you", cut)
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable) as caught:
         await backend.add_mailbox(MAILBOX)
+    assert not caught.value.nothing_done
+    await backend.withdraw_mailbox(MAILBOX)
     server.mailboxes[DOMAIN.ascii_name, MAILBOX.local_part] = {}
-    assert await backend.add_mailbox(MAILBOX) is None
+    for ask in (backend.add_mailbox, backend.withdraw_mailbox):
+        with pytest.raises(Conflict, match=r"me/you@bücher\.example\.org already"):
+            await ask(MAILBOX)
+    assert not any(request.startswith("DELETE") for request in server.requests)
 
 
 # -- anything ----------------------------------------------------------------------------------------------------

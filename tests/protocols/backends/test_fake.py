@@ -130,6 +130,7 @@ def calls(backend: FakeBackend, domain: Domain) -> Mapping[str, Callable[[], Any
     """Return how each method of the port is called, in an order in which all succeed."""
     mailbox, alias = a_mailbox(domain), Alias(domain.name, "info", "me@elsewhere.example")
     return {
+        "has_domain": lambda: backend.has_domain(domain.name),
         "add_domain": lambda: backend.add_domain(domain),
         "records": lambda: backend.records(domain),
         "check": lambda: backend.check(domain),
@@ -164,6 +165,12 @@ async def test_faults(made: Made, mongo: Mongo, operation: str) -> None:
             await other[name]()
         else:
             await call()
+
+
+async def test_withdrawing_fails(made: Made) -> None:
+    """Where deletion is refused, so is taking back what may have been created."""
+    with pytest.raises(Refused, match="delete_mailbox"):
+        await made(fake_faults=("delete_mailbox",)).withdraw_mailbox(a_mailbox(a_domain()))
 
 
 async def test_delay(made: Made, time: Time) -> None:
