@@ -102,6 +102,7 @@ def _stranger(number: int, count: int) -> Document:
         "version": 0,
         "refusals": 0,
         "host": host,
+        "other_host": "smtp.example.org",
         "check_at": now + timedelta(hours=2) + timedelta(hours=1) * (number / count),
         "date_insert": now,
     }

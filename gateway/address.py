@@ -109,7 +109,9 @@ def _bare_ipv6(text: str) -> str | None:
         address = IPv6Address(text)
     except ValueError:
         return None
-    return None if address.scope_id else str(address)  # RFC 4007 §11: a zone means something on one machine only
+    if address.scope_id:  # RFC 4007 §11: a zone means something on one machine only
+        return None
+    return str(address.ipv4_mapped or address)  # RFC 4291 §2.5.5.2: another spelling of the same host
 
 
 def _parse_port(text: str) -> int:

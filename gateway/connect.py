@@ -4,8 +4,9 @@ Adding a remote identity: 1. normalise the identifier and fill in the defaults; 
 well; 3. where the client asks for it, see that they work; 4. store it with its credentials encrypted; a unique
 index refuses a second one of the same identifier and protocol.
 
-Changing one: 1. read it; 2. apply the patch and see that the outcome is whole; 3. see that the client knew what it
-changes; 4. store it, if no client has changed it since it was read; else all again.
+Changing one: 1. read it; 2. apply the patch and see that the outcome is whole, and that stored secrets go only to
+servers that they were given for; 3. see that the client knew what it changes; 4. count the check that workers make
+of it at once; 5. store it, if no client has changed it since it was read; else all again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from uuid import uuid4
 
 from gateway.address import normalise_identifier
 from gateway.check import Checks
+from gateway.entrust import Account, check_entrusted
 from gateway.errors import Conflict, Forbidden, Invalid, NotFound
 from gateway.identity import (
     DEFAULT_POLL_INTERVAL,
@@ -34,7 +36,7 @@ from gateway.identity import (
     endpoint,
 )
 from gateway.patch import Change, merge
-from gateway.ports import Clock, History, Identities, Page
+from gateway.ports import Clock, History, Identities, Page, Portions
 from gateway.quota import Quota
 from gateway.throttle import Attempt, Throttle
 
@@ -88,14 +90,22 @@ class Connect:
             check_at=self.clock() if new.status is IdentityStatus.ACTIVE else None,
         )
         if verify:
+            await self._check_new(identity)
             attempt = await self._tried(identity)
             identity = await self.checks.verify(identity, new.credentials)
             await self.throttle.take_back(attempt)
         else:
-            await self._to_be_tried(identity, new.credentials.values)
+            soon = identity.check_at is not None
+            await self._to_be_tried(identity, new.credentials.values, soon=soon)
         most = self.quota.most(user_id, self.quota.limits.identities)
         await self.identities.add(identity, new.credentials, most=most)
         return identity
+
+    async def _check_new(self, identity: UserIdentity) -> None:
+        """Raise Conflict for an account that the store would refuse, before its servers are asked in vain."""
+        same = {"protocol": identity.protocol, "identifier": identity.identifier}
+        if (await self.identities.list(identity.user_id, same, Page(1)))[0]:
+            raise Conflict(f"You have {identity.identifier} with the protocol {identity.protocol} already.")
 
     def _check_servers(self, protocol: str, infos: Mapping[str, str]) -> None:
         """Raise Invalid with every server setting that is missing, malformed or not allowed."""
@@ -120,7 +130,7 @@ class Connect:
 
     async def list(
         self, user_id: str, kind: IdentityType, filters: Mapping[str, str], page: Page
-    ) -> tuple[int, Sequence[UserIdentity]]:
+    ) -> tuple[int, Portions[UserIdentity]]:
         """Return how many identities of that type the user has and a page of them."""
         return await self.identities.list(user_id, {**filters, "type": kind}, page)
 
@@ -134,27 +144,24 @@ class Connect:
         counted = False
         for _ in range(_TRIES):
             identity = await self.get(user_id, identity_id, IdentityType.REMOTE)
-            credentials = await self._credentials(identity, change.patch)
+            stored = await self.identities.credentials(user_id, identity_id)
+            credentials = _merged(stored, change.patch)
             after = self._changed(identity, change.patch, credentials)
+            brought = change.patch.get("credentials") or {}
+            check_entrusted(_account(identity, stored), _account(after, credentials), brought)
             if (after.identifier, after.protocol) != (identity.identifier, identity.protocol):
                 raise Forbidden("Identifier and protocol of an identity cannot be changed. Add another identity.")
             change.check(identity, _seen(identity))
             written = credentials if "credentials" in change.patch else None
             if not counted:
-                await self._to_be_tried(after, change.patch.get("credentials") or {})
+                soon = after.check_at is not None and after.check_at != identity.check_at
+                tried = brought if after.hosts == identity.hosts else credentials.values
+                await self._to_be_tried(after, tried, soon=soon)
                 counted = True
             exactly = change.precondition is not None
             if await self.identities.change(identity, after, written, exactly=exactly):
                 return
         raise Conflict("The identity is being changed. Try again when that is done.")
-
-    async def _credentials(self, identity: UserIdentity, patch: Mapping[str, Any]) -> Credentials:
-        """Return the credentials as they will be. Raises Invalid."""
-        stored = await self.identities.credentials(identity.user_id, identity.identity_id)
-        values = merge(stored.values, patch.get("credentials", {})) or {}
-        if len(values) > MAX_KEYS:
-            raise Invalid("Too many credentials.", {"credentials": [f"Must have at most {MAX_KEYS} keys."]})
-        return Credentials(values)
 
     def _changed(self, identity: UserIdentity, patch: Mapping[str, Any], credentials: Credentials) -> UserIdentity:
         """Return the identity as it will be. Raises Invalid."""
@@ -199,13 +206,21 @@ class Connect:
         return checked
 
     async def _tried(self, identity: UserIdentity) -> Attempt:
-        """Count what tries a password at a server, which may be somebody else's there. Raises TooOften."""
-        return await self.throttle.spend("verification", f"{identity.user_id} {identity.host}")
+        """Count what tries a password at servers, which may be somebody else's there.
 
-    async def _to_be_tried(self, identity: UserIdentity, values: Mapping[str, Any]) -> None:
-        """Count new credentials, which a worker tries, unless they are a token only. Raises TooOften."""
-        if values.keys() - {_TOKEN}:
-            await self.throttle.spend("credentials", f"{identity.user_id} {identity.host}")
+        Returns what is taken back where they take it. Raises TooOften.
+        """
+        _, attempt = await self.throttle.spend_all(["probe", "verification"], _at(identity))
+        return attempt
+
+    async def _to_be_tried(self, identity: UserIdentity, values: Mapping[str, Any], *, soon: bool) -> None:
+        """Count the check that a worker makes ``soon``, and credentials that are new there, but not a token alone.
+
+        Raises TooOften.
+        """
+        costs = ["probe"] * soon + ["credentials"] * bool(values.keys() - {_TOKEN})
+        if costs:
+            await self.throttle.spend_all(costs, _at(identity))
 
     async def delete_remote(self, user_id: str, identity_id: str, change: Change[UserIdentity]) -> None:
         """Delete a remote identity; its credentials are destroyed at once. Raises NotFound, Conflict, Stale."""
@@ -223,6 +238,23 @@ def _identifier(text: str) -> str:
         return normalise_identifier(text)
     except ValueError as error:
         raise Invalid("The identifier is no mail address.", {"identifier": [str(error)]}) from error
+
+
+def _merged(stored: Credentials, patch: Mapping[str, Any]) -> Credentials:
+    """Return the credentials as they will be. Raises Invalid."""
+    values = merge(stored.values, patch.get("credentials", {})) or {}
+    if len(values) > MAX_KEYS:
+        raise Invalid("Too many credentials.", {"credentials": [f"Must have at most {MAX_KEYS} keys."]})
+    return Credentials(values)
+
+
+def _account(identity: UserIdentity, credentials: Credentials) -> Account:
+    return Account(identity.protocol, identity.infos, credentials)
+
+
+def _at(identity: UserIdentity) -> Sequence[str]:
+    """Return who is at which hosts, for the throttle."""
+    return [f"{identity.user_id} {host}" for host in identity.hosts]
 
 
 def _seen(identity: UserIdentity) -> dict[str, Any]:

@@ -32,21 +32,24 @@ class RoomyQueue(Protocol[Work]):
 
 
 class Fair(Generic[Work]):
-    """A Queue and a Runner for a worker, of which at most ``per_host`` pieces run for one host."""
+    """A Queue and a Runner for a worker, of which at most ``per_host`` pieces run for one host.
+
+    A piece may be for several hosts, and then counts for each of them.
+    """
 
     def __init__(
         self,
         queue: RoomyQueue[Work],
         runner: Runner[Work],
         *,
-        host_of: Callable[[Work], str],
+        hosts_of: Callable[[Work], Collection[str]],
         per_host: int,
         wake: asyncio.Event,
     ) -> None:
         """``wake`` is set when there is room again for a host that was passed over."""
         self._queue = queue
         self._runner = runner
-        self._host_of = host_of
+        self._hosts_of = hosts_of
         self._per_host = per_host
         self._wake = wake
         self._busy: Counter[str] = Counter()
@@ -56,7 +59,8 @@ class Fair(Generic[Work]):
         claimed = await self._queue.claim(
             owner, now, lease, limit, Room(self._per_host, dict(self._busy), free=limit)
         )
-        self._busy.update(map(self._host_of, claimed))
+        for work in claimed:
+            self._busy.update(self._hosts_of(work))
         return claimed
 
     async def renew(self, held: Collection[tuple[str, Work]], until: datetime) -> None:
@@ -72,10 +76,8 @@ class Fair(Generic[Work]):
         try:
             await self._runner.run(owner, work)
         finally:
-            self._end(self._host_of(work))
+            self._end(self._hosts_of(work))
 
-    def _end(self, host: str) -> None:
-        self._busy[host] -= 1
-        if not self._busy[host]:
-            del self._busy[host]
+    def _end(self, hosts: Collection[str]) -> None:
+        self._busy -= Counter(hosts)  # which forgets what has come to nothing
         self._wake.set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -81,12 +81,13 @@ class UserIdentity:
     refusals: int = 0
 
     @property
-    def host(self) -> str:
-        """The host by which checks are bounded; empty for a local identity, which has the relay."""
-        try:
-            return parse_host_port(self.infos.get("inserver" if self.protocol == "imap" else "outserver", ""))[0]
-        except ValueError:
-            return ""
+    def hosts(self) -> tuple[str, ...]:
+        """The one or two hosts that a check asks, in their order: what is bounded by host is so by each of them.
+
+        An empty one for a local identity, which has the relay.
+        """
+        servers = (self.infos.get(_SERVERS[direction][0], "") for direction in directions(self.protocol))
+        return tuple(sorted(set(map(_host, servers))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +101,18 @@ class Credentials:
         values = self.values
         username = values.get(f"{direction}username") or values.get("inusername") or values.get("username")
         if authtype == OAUTH2:
-            username, secret = values.get("username") or username, values.get("accesstoken")
-        else:
-            secret = values.get(f"{direction}password") or values.get("inpassword")
+            username = values.get("username") or username
+        secret = values.get(self.secret_key(direction, authtype))
         if username is None or secret is None:
             return None
         return SignIn(username, secret, oauth2=authtype == OAUTH2)
+
+    def secret_key(self, direction: str, authtype: str) -> str:
+        """Return under which key the secret of that sign-in is, if there is one."""
+        if authtype == OAUTH2:
+            return "accesstoken"
+        own = f"{direction}password"
+        return own if self.values.get(own) else "inpassword"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +154,11 @@ _SERVERS: Mapping[str, tuple[str, str, Mapping[TLSMode | None, int]]] = {
 _IMPLICIT_PORTS = (993, 465)  # RFC 8314 §7
 
 
+def directions(protocol: str) -> Sequence[str]:
+    """Return of which servers an identity of that protocol makes use: ``in`` and ``out``, or one of them."""
+    return ("in", "out") if protocol == "imap" else ("out",)
+
+
 def endpoint(infos: Mapping[str, str], credentials: Credentials, direction: str) -> Endpoint:
     """Return the server for ``in`` (IMAP) or ``out`` (SMTP) that ``infos`` names.
 
@@ -168,6 +180,13 @@ def endpoint(infos: Mapping[str, str], credentials: Credentials, direction: str)
     port = port or ports[mode]
     mode = mode or (TLSMode.IMPLICIT if port in _IMPLICIT_PORTS else TLSMode.STARTTLS)
     return Endpoint(host, port, mode, credentials.sign_in(direction, infos.get("authtype", LOGIN_PASSWORD)))
+
+
+def _host(server: str) -> str:
+    try:
+        return parse_host_port(server)[0]
+    except ValueError:
+        return ""
 
 
 def _invalid(key: str, message: str) -> Invalid:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 
 from gateway.check import Checks
 from gateway.identity import UserIdentity
@@ -33,7 +34,10 @@ async def check_all(
 
     async def go_round() -> None:
         while identity := await take():
-            async with hosts[identity.host], everywhere:
+            async with AsyncExitStack() as turns:
+                for host in identity.hosts:  # in their order, so that no two wait for each other
+                    await turns.enter_async_context(hosts[host])
+                await turns.enter_async_context(everywhere)
                 checked = await checks.of(identity)
             if checked:
                 report(checked)

@@ -14,6 +14,7 @@ Other things that cost, or that ask other people's servers, have buckets of thei
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -31,6 +32,7 @@ _IPV6_PREFIX = 64  # RFC 4291 §2.5.1: what one subscriber has at the least
 # What for: (how often at once, then one in).
 COSTS = {
     "registration": (100, timedelta(seconds=5)),  # by source; it costs a slow hash
+    "probe": (300, timedelta(seconds=5)),  # by user and host; a hundred accounts added, mended and checked
     "verification": (20, timedelta(seconds=30)),  # by user and host, if it fails; the server would count it as ours
     "credentials": (100, timedelta(minutes=1)),  # by user and host; a worker tries them there at once
     "discovery": (20, timedelta(seconds=3)),  # by user
@@ -38,7 +40,7 @@ COSTS = {
     "domain check": (120, timedelta(seconds=5)),  # by domain; it asks whichever name servers the domain has
     "invitation": (50, timedelta(minutes=2)),  # by user; each is a mail to whomever
     "sign-in link": (10, timedelta(minutes=5)),  # by mailbox; each is a mail to whomever
-    "notice": (20, timedelta(minutes=5)),  # by recipient of mails about mailboxes, whoever makes these
+    "notice": (20, timedelta(minutes=5)),  # by recipient of mails about mailboxes, and of invitations
     "acceptance": (20, timedelta(seconds=30)),  # by user; of wrong tokens
 }
 
@@ -69,18 +71,25 @@ class Throttle:
         await self._charge(of_name)
         return Attempt(name, source, (of_source, of_name))
 
-    async def _charge(self, bucket: Bucket) -> None:
-        wait = await self.attempts.charge(bucket, self.clock())
+    async def _charge(self, *buckets: Bucket) -> None:
+        wait = await self.attempts.charge(buckets, self.clock())
         if wait:
             seconds = ceil(wait.total_seconds())
             raise TooOften(f"Too many attempts. Try again in {seconds} seconds.", seconds)
 
     async def spend(self, what: str, whose: str) -> Attempt:
         """Count one of what costs (a key of COSTS), by whoever it is counted by. Raises TooOften."""
-        size, drip = COSTS[what]
-        bucket = Bucket("", f"{what} {_network(whose)}", size, drip)  # of no name: somebody could be called so
-        await self._charge(bucket)
-        return Attempt("", bucket.source, (bucket,))
+        (attempt,) = await self.spend_all([what], [whose])
+        return attempt
+
+    async def spend_all(self, whats: Sequence[str], whose: Sequence[str]) -> Sequence[Attempt]:
+        """Count one of each of these costs for each of these, all or none; return an attempt for each cost.
+
+        Raises TooOften.
+        """
+        attempts = [Attempt("", "", tuple(_bucket(what, each) for each in whose)) for what in whats]
+        await self._charge(*(bucket for attempt in attempts for bucket in attempt.buckets))
+        return attempts
 
     async def registered(self, username: str, source: str) -> None:
         """Know the source of a new name."""
@@ -93,8 +102,12 @@ class Throttle:
 
     async def take_back(self, attempt: Attempt) -> None:
         """Let the attempt not count."""
-        for bucket in attempt.buckets:
-            await self.attempts.refund(bucket)
+        await self.attempts.refund(attempt.buckets)
+
+
+def _bucket(what: str, whose: str) -> Bucket:
+    size, drip = COSTS[what]
+    return Bucket("", f"{what} {_network(whose)}", size, drip)  # of no name: somebody could be called so
 
 
 def _network(source: str) -> str:

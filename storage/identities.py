@@ -17,16 +17,17 @@ from pymongo.errors import DuplicateKeyError
 from gateway.errors import Conflict, Full, NotFound
 from gateway.identity import Credentials, IdentityStatus, IdentityType, UserIdentity
 from gateway.notice import GATEWAY_ID
-from gateway.ports import ROOM, Clock, Page, Room
+from gateway.ports import ROOM, Clock, Page, Portions, Room
 from storage.due import find_due, indexes_of_due
 from storage.grouped import Grouped
 from storage.holding import hold
 from storage.mongo import Document, Mongo, Session, translating
-from storage.pages import Pages
+from storage.portions import ListMemory, PortionedPages
 from storage.secrets import Vault
 from storage.updates import Update, update_each
 
 IDENTITIES = "identities"
+_HOSTS = ("host", "other_host")  # the same where there is one
 _LIVING = {"$in": [IdentityStatus.ACTIVE.value, IdentityStatus.INACTIVE.value]}
 _OWNED = {"type": IdentityType.LOCAL.value, "status": IdentityStatus.ACTIVE.value}
 INDEXES = {
@@ -36,7 +37,7 @@ INDEXES = {
             unique=True,
             partialFilterExpression={"status": _LIVING},
         ),
-        *indexes_of_due("check_at", "host"),
+        *indexes_of_due("check_at", *_HOSTS),
         IndexModel([("identifier", ASCENDING)], partialFilterExpression=_OWNED),
     ]
 }
@@ -52,11 +53,13 @@ _PAGE = 1000  # documents
 class MongoIdentities:
     """The core's Identities. What is asked one by one in the same moment goes in one call."""
 
-    def __init__(self, mongo: Mongo, vault: Vault, clock: Clock) -> None:
+    def __init__(self, mongo: Mongo, vault: Vault, clock: Clock, memory: ListMemory | None = None) -> None:
         self.operation_s = mongo.operation_s
         self._mongo = mongo
         self._identities = mongo.collection(IDENTITIES)
-        self._pages = Pages(mongo, IDENTITIES, _WITHOUT_CREDENTIALS)
+        self._pages = PortionedPages(
+            mongo, IDENTITIES, _from_document, memory or ListMemory(), _WITHOUT_CREDENTIALS
+        )
         self._vault = vault
         self._living = Grouped(self._read_living)
         self._record = Grouped(self._record_all)
@@ -104,12 +107,17 @@ class MongoIdentities:
 
     async def list(
         self, user_id: str, filters: Mapping[str, str], page: Page
-    ) -> tuple[int, Sequence[UserIdentity]]:
+    ) -> tuple[int, Portions[UserIdentity]]:
         """Return how many there are and a page of them, oldest first. ``filters``: type, status, protocol."""
-        where = {"user_id": user_id, "status": _LIVING, **{key: str(value) for key, value in filters.items()}}
+        where = {"status": _LIVING, **{key: str(value) for key, value in filters.items()}}
         order = [("date_insert", ASCENDING), ("_id", ASCENDING)]
-        total, documents = await self._pages(where, order, page)
-        return total, [_from_document(document) for document in documents]
+        return await self._pages(user_id, where, order, page)
+
+    @translating
+    async def identifiers(self, user_id: str) -> Collection[str]:
+        """Return the identifiers of the user's identities."""
+        found: list[str] = await self._identities.distinct("identifier", {"user_id": user_id, "status": _LIVING})
+        return found
 
     async def with_credentials(self, user_id: str, identity_id: str) -> tuple[UserIdentity, Credentials]:
         """Return an identity of the user with its decrypted credentials, by one query. Raises NotFound."""
@@ -188,7 +196,7 @@ class MongoIdentities:
         self, owner: str, now: datetime, lease: timedelta, limit: int, room: Room = ROOM
     ) -> Sequence[UserIdentity]:
         """Take identities whose check is due: find them, mark each atomically, read the marked."""
-        keys = await find_due(self._identities, now, limit, room, date="check_at", host="host")
+        keys = await find_due(self._identities, now, limit, room, date="check_at", hosts=_HOSTS)
         if not keys:
             return []
         mark = {"$set": {"check_owner": owner, "check_at": now + lease}}
@@ -316,10 +324,15 @@ def _update(before: UserIdentity, after: UserIdentity) -> Document:
     if before.check_at != after.check_at:  # else it may have moved on meanwhile
         values |= {"check_at": after.check_at, "check_owner": None}
     update: Document = {"$set": {key: value for key, value in values.items() if value is not None}}
-    update["$set"] |= {"status": after.status.value, "host": after.host}
+    update["$set"] |= {"status": after.status.value, **_hosts(after)}
     if removed := {key: "" for key, value in values.items() if value is None}:
         update["$unset"] = removed
     return update
+
+
+def _hosts(identity: UserIdentity) -> Document:
+    """Return the hosts of its checks as fields of their own: an index of an array would not hold all of it."""
+    return dict(zip(_HOSTS, (identity.hosts[0], identity.hosts[-1]), strict=True))
 
 
 def _some(user_id: str | None, identity_id: str | None) -> Document:
@@ -341,7 +354,7 @@ def _to_document(identity: UserIdentity) -> Document:
         "last_check": identity.last_check,
         "version": identity.version,
         "refusals": identity.refusals,
-        "host": identity.host,
+        **_hosts(identity),
         **({"check_at": identity.check_at} if identity.check_at else {}),
     }
 

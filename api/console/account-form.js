@@ -145,6 +145,17 @@ export class AccountFields {
     return Object.fromEntries(Object.entries(typed).filter(([, value]) => value !== ""));
   }
 
+  /** What signs in the other way, to be removed: it goes to no server that it was not given for. */
+  get unused() {
+    const keys = this.signIn.value === "oauth2" ? ["inpassword", "outpassword"] : ["accesstoken", "refreshtoken"];
+    return Object.fromEntries(keys.map((key) => [key, null]));
+  }
+
+  /** Open what is folded up around a field that the gateway blames. */
+  unfold({ errors = {} }) {
+    if (this.outPassword.name in errors) this.advanced.open = true;
+  }
+
   /** Show at the field of the secret that servers do not take it. */
   failSignIn(words) {
     const field = this.signIn.value === "oauth2" ? this.token : this.password;

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from marshmallow import ValidationError, fields, validate
 
 from api.answers import ChecksSchema, CreatedRemoteSchema, LocalsSchema, RemotesSchema, UserIdentitySchema
-from api.fields import HeaderText, PageSchema, StrictSchema, StringMap, Timestamp, page_arguments
+from api.fields import HeaderText, ListOf, MapOf, PageSchema, StrictSchema, StringMap, Timestamp, page_arguments
+from api.listing import listed
 from api.routing import Answer, Call, Operation
 from gateway.check import Checks
 from gateway.connect import Connect, NewRemote
@@ -18,6 +19,7 @@ from gateway.health import PastCheck
 from gateway.identity import (
     AUTHTYPES,
     DEFAULT_POLL_INTERVAL,
+    MAX_KEYS,
     PROTOCOLS,
     Credentials,
     IdentityStatus,
@@ -29,6 +31,7 @@ from gateway.ports import Page
 from gateway.timestamp import rfc3339
 
 _MINUTES = "[1-9][0-9]{0,2}|1[0-3][0-9]{2}|14[0-3][0-9]|1440"
+_MAX_SEEN = 2 * MAX_KEYS  # keys of infos: more than any answer has, with what workers add
 _STATUSES = (IdentityStatus.ACTIVE.value, IdentityStatus.INACTIVE.value)
 _LOCALS = "/api/v2/identities/locals"
 _REMOTES = ("/api/v2/identities/remotes", "/api/v2/remotes")
@@ -53,7 +56,7 @@ class InfosField(StringMap):
     }
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, str | None]:
-        infos: dict[str, str | None] = super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]
+        infos: dict[str, str | None] = super()._deserialize(value, attr, data, **kwargs)
         given = {key: text for key, text in infos.items() if text is not None}
         faults = {
             key: [f"Must be one of: {', '.join(choices)}."]
@@ -100,7 +103,7 @@ class CurrentRemoteSchema(StrictSchema):
     identifier = fields.String(allow_none=True)
     display_name = fields.String(allow_none=True)
     status = fields.String(allow_none=True)
-    infos = fields.Dict(keys=fields.String(), values=fields.String(allow_none=True), allow_none=True)
+    infos = MapOf(fields.String(), fields.String(allow_none=True), most=_MAX_SEEN, allow_none=True)
 
 
 class RemotePatchSchema(StrictSchema):
@@ -124,9 +127,7 @@ class RemotePatchSchema(StrictSchema):
 class ActionsSchema(StrictSchema):
     """What to do with an identity."""
 
-    actions = fields.List(
-        fields.String(validate=validate.OneOf(["check"])), required=True, validate=validate.Length(equal=1)
-    )
+    actions = ListOf(fields.String(validate=validate.OneOf(["check"])), validate.Length(equal=1), required=True)
 
 
 class RemotesQuery(PageSchema):
@@ -206,7 +207,12 @@ class IdentityRoutes:
                 paths=one_remote,
                 handler=self._change_remote,
                 summary="Change an account",
-                description="Another `identifier` or `protocol` is 403: that is another account.",
+                description=(
+                    "Another `identifier` or `protocol` is 403: that is another account. A stored password or token"
+                    " goes only to the servers that it was given for: with a server of another registrable domain,"
+                    " or with `none` in place of TLS, send it again in the same patch, or null to remove it. Else"
+                    " the patch is 422."
+                ),
                 body=RemotePatchSchema,
                 answers={204: None},
                 refusals=[Forbidden, Conflict, Stale, TooOften],
@@ -258,13 +264,13 @@ class IdentityRoutes:
     async def _list_locals(self, call: Call) -> Answer:
         page = Page(**page_arguments(call.query))
         total, identities = await self._connect.list(call.user_id, IdentityType.LOCAL, {}, page)
-        return Answer({"total": total, "local_identities": [identity_json(each) for each in identities]})
+        return Answer(listed("local_identities", total, identities, identity_json))
 
     async def _list_remotes(self, call: Call) -> Answer:
         filters = {key: call.query[key] for key in ("status", "protocol") if key in call.query}
         page = Page(**page_arguments(call.query))
         total, identities = await self._connect.list(call.user_id, IdentityType.REMOTE, filters, page)
-        return Answer({"total": total, "remote_identities": [identity_json(each) for each in identities]})
+        return Answer(listed("remote_identities", total, identities, identity_json))
 
     async def _local(self, call: Call) -> UserIdentity:
         return await self._connect.get(call.user_id, call.path["identity_id"], IdentityType.LOCAL)

@@ -116,14 +116,13 @@ def slow_port(settings: dict[str, Any]) -> Iterator[int]:
 
 
 @pytest.mark.configured(checks={"poll_s": 0.02, "per_host": 2, "concurrency": 4})
-async def test_a_slow_host_holds_up_no_other(slow_port: int, user: Client, provider: Provider) -> None:
-    """While one host keeps many checks waiting those of others go on."""
-    slow = remote(provider)["infos"] | {
-        "inserver": f"127.0.0.1:{slow_port}",
-        "outserver": f"127.0.0.1:{slow_port}",
-    }
+@pytest.mark.parametrize("beside", ["127.0.0.1:{port}", "10.0.0.{n}:1"])
+async def test_a_slow_host_holds_up_no_other(slow_port: int, user: Client, provider: Provider, beside: str) -> None:
+    """While one host keeps many checks waiting those of others go on, whatever servers stand beside it."""
+    slow = remote(provider)["infos"] | {"outserver": f"127.0.0.1:{slow_port}"}
     for n in range(8):
-        await user.add_remote(provider, identifier=f"n{n}@slow.example", infos=slow)
+        infos = slow | {"inserver": beside.format(port=slow_port, n=n)}
+        await user.add_remote(provider, identifier=f"n{n}@slow.example", infos=infos)
     other = {key: value.replace("127.0.0.1", "localhost") for key, value in remote(provider)["infos"].items()}
     identity_id = await user.add_remote(provider, infos=other)
     await until(user, f"{REMOTES}/{identity_id}", lambda answer: answer["last_check"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -93,6 +94,30 @@ async def test_settings(tab: Tab, provider: Provider) -> None:
     await tab.fill("Password", ME.password)
     await tab.press("Save and check")
     await expect(tab.page.locator(".badge.good")).to_be_visible()
+
+
+async def test_another_server(tab: Tab, provider: Provider) -> None:
+    """For servers of somebody else the password is asked for, at its field, and nothing is changed without it."""
+    await tab.register()
+    identity_id = await tab.add_account(provider)
+    path = f"/api/v2/identities/remotes/{identity_id}"
+    await tab.go(f"#/identities/remotes/{identity_id}")
+    await tab.is_at(ME.address)
+    before = await tab.call("GET", path)
+    server = tab.part("group", "Outgoing mail (SMTP)").get_by_label("Server")
+    password = tab.page.get_by_label("Password", exact=True)
+    await server.fill("smtp.another.example")
+    await tab.press("Save and check")
+    await expect(password).to_have_accessible_description(
+        re.compile("Send the password again: the stored one was not given for smtp.another.example.")
+    )
+    await expect(password).to_be_focused()
+    await tab.look("password-again")
+    assert await tab.call("GET", path) == before
+    await tab.fill("Password", ME.password)
+    async with tab.page.expect_response(f"**{path}/actions"):
+        await tab.press("Save and check")
+    assert (await tab.call("GET", path))["infos"]["outserver"].startswith("smtp.another.example:")
 
 
 async def test_delete(tab: Tab, provider: Provider) -> None:

@@ -76,7 +76,7 @@ async def test_a_slow_server_holds_up_no_other(store: MongoMessages) -> None:
     slow = [await ordered(store, "slow") for _ in range(12)]
     quick = [await ordered(store, "quick") for _ in range(12)]
     servers, wake = Servers(store), asyncio.Event()
-    outbox = Fair(store, servers, host_of=server_of, per_host=2, wake=wake)
+    outbox = Fair(store, servers, hosts_of=lambda message: [server_of(message)], per_host=2, wake=wake)
     worker: Worker[Message] = Worker(outbox, outbox, concurrency=4, poll_s=3600, wake=wake, clock=system_clock)
     worker.start()
     async with asyncio.timeout(GUARD_S):
@@ -96,7 +96,7 @@ async def test_slow_servers_leave_room_together(store: MongoMessages, hanging: i
         await asyncio.gather(*(ordered(store, f"slow {number}") for _ in range(60)))
     quick = [await ordered(store, "quick") for _ in range(12)]
     servers, wake = Servers(store), asyncio.Event()
-    outbox = Fair(store, servers, host_of=server_of, per_host=20, wake=wake)
+    outbox = Fair(store, servers, hosts_of=lambda message: [server_of(message)], per_host=20, wake=wake)
     worker: Worker[Message] = Worker(outbox, outbox, concurrency=50, poll_s=3600, wake=wake, clock=system_clock)
     worker.start()
     async with asyncio.timeout(GUARD_S):

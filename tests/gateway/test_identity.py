@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import Invalid
-from gateway.identity import Credentials, Endpoint, SignIn, TLSMode, endpoint
+from gateway.identity import (
+    Credentials,
+    Endpoint,
+    IdentityStatus,
+    IdentityType,
+    SignIn,
+    TLSMode,
+    UserIdentity,
+    endpoint,
+)
 
 NONE = Credentials({})
 
@@ -108,6 +117,24 @@ def test_any_settings_are_a_server_or_refused(infos: dict[str, str], direction: 
         return
     assert server.host
     assert 1 <= server.port <= 65535
+
+
+@pytest.mark.parametrize(
+    ("protocol", "incoming", "outgoing", "hosts"),
+    [
+        ("imap", "b.example", "a.example:465", ("a.example", "b.example")),
+        ("imap", "A.example.:993", "a.example", ("a.example",)),
+        ("imap", "[::ffff:192.0.2.1]:143", "192.0.2.1", ("192.0.2.1",)),
+        ("imap", "mail.bücher.example", "mail.xn--bcher-kva.example", ("mail.xn--bcher-kva.example",)),
+        ("smtp", "b.example", "a.example", ("a.example",)),
+        ("smtp", "", "no host", ("",)),
+    ],
+)
+def test_hosts(protocol: str, incoming: str, outgoing: str, hosts: tuple[str, ...]) -> None:
+    """The hosts that an identity has asked are each there once, whatever the spelling; of smtp it is one."""
+    infos = {"inserver": incoming, "outserver": outgoing}
+    one = UserIdentity("", "", IdentityType.REMOTE, protocol, "", "", IdentityStatus.ACTIVE, infos, None)
+    assert one.hosts == hosts
 
 
 # -- signing in --------------------------------------------------------------------------------------------------

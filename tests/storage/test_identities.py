@@ -11,11 +11,12 @@ from uuid import uuid4
 import pytest
 
 from gateway.identity import Credentials, IdentityStatus, IdentityType, UserIdentity
-from gateway.ports import ROOM, Page, Room
+from gateway.ports import ROOM, Page, Portions, Room
 from storage import identities, secrets
 from storage.identities import MongoIdentities
 from storage.mongo import Mongo
 from storage.secrets import Vault
+from tests.users import exist
 
 NOW = datetime(2026, 7, 20, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
@@ -28,6 +29,7 @@ async def store(mongo: Mongo, tmp_path: Path) -> MongoIdentities:
     await mongo.ensure_indexes(identities.INDEXES | secrets.INDEXES)
     vault = Vault(mongo, tmp_path / "key")
     await vault.open()
+    await exist(mongo, "u", "v")
     return MongoIdentities(mongo, vault, lambda: NOW)
 
 
@@ -76,7 +78,35 @@ async def test_room(store: MongoIdentities) -> None:
     slow = [identity(f"s{n}", "slow.example", NOW - LEASE) for n in range(10)]
     await add(store, *slow, *(identity(f"q{n}", "quick.example") for n in range(3)))
     claimed = await store.claim("o", NOW, LEASE, 5, Room(per_host=5, busy={"slow.example": 3}))
-    assert sorted(each.host for each in claimed) == ["quick.example"] * 3 + ["slow.example"] * 2
+    assert sorted(each.hosts for each in claimed) == [("quick.example",)] * 3 + [("slow.example",)] * 2
+
+
+async def test_room_at_either_server(store: MongoIdentities) -> None:
+    """An account takes room of both its hosts, and is passed over where one of them has none."""
+    busy = {"slow.example": 5}
+    accounts = [
+        replace(identity(name), protocol="imap", infos={"inserver": incoming, "outserver": outgoing})
+        for name, incoming, outgoing in (
+            ("one", "fresh1.example", "slow.example"),
+            ("two", "slow.example:143", "fresh2.example"),
+            ("both", "imap.example", "smtp.example"),
+            ("more", "other.example", "smtp.example"),
+        )
+    ]
+    await add(store, *accounts)
+    claimed = await store.claim("o", NOW, LEASE, 9, Room(5, busy))
+    assert sorted(each.identifier for each in claimed) == ["both@example.org", "more@example.org"]
+    await store.release([("o", each) for each in claimed], NOW)
+    (one,) = await store.claim("p", NOW, LEASE, 9, Room(5, busy | {"smtp.example": 4}))
+    assert "smtp.example" in one.hosts
+
+
+async def test_stored_by_an_older_version(store: MongoIdentities, mongo: Mongo) -> None:
+    """What tells one host only is claimed by that, also while there is no room for local identities."""
+    await add(store, *(identity(f"n{n}") for n in range(9)))
+    await mongo.collection("identities").update_many({}, {"$unset": {"other_host": ""}})
+    assert len(await store.claim("o", NOW, LEASE, 2, Room(5, {"": 5, "mail.example": 4}))) == 1
+    assert len(await store.claim("o", NOW, LEASE, 9, ROOM)) == 8
 
 
 async def test_renew(store: MongoIdentities) -> None:
@@ -206,4 +236,4 @@ async def test_put(store: MongoIdentities) -> None:
     mine = local("first")
     await asyncio.gather(*(store.put(mine) for _ in range(5)))
     await store.put(replace(mine, identifier="second@example.org"))
-    assert await store.list("u", {}, Page()) == (1, [replace(mine, identifier="second@example.org")])
+    assert await store.list("u", {}, Page()) == (1, Portions([replace(mine, identifier="second@example.org")]))

@@ -127,6 +127,7 @@ async function save(page, identity, fields, verdicts) {
     tell(checked, servers, fields, verdicts, page);
   } catch (problem) {
     verdicts.hide();
+    fields.unfold(problem);
     throw problem;
   }
 }
@@ -154,7 +155,8 @@ function changed(identity, fields) {
     changes.infos = Object.fromEntries(infos);
     before.infos = Object.fromEntries(infos.map(([key]) => [key, identity.infos[key] ?? null]));
   }
-  if (Object.keys(fields.credentials).length > 0) changes.credentials = fields.credentials;
+  if (Object.keys(fields.credentials).length > 0)
+    changes.credentials = { ...(changes.infos && fields.unused), ...fields.credentials };
   // New credentials for an account that was given up for the old ones: it is to work again.
   if (changes.credentials && identity.infos.inactivereason)
     [changes.status, before.status] = ["active", identity.status];

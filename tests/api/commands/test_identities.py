@@ -98,6 +98,19 @@ async def test_repeated(api: Client, command: Command, provider: Provider) -> No
         assert (await take(command, lines(wrong), "--update")).stdout.startswith("0 added, 0 updated, 1 there")
 
 
+async def test_to_another_server(api: Client, command: Command, provider: Provider) -> None:
+    """A line that moves an account to servers of somebody else has to bring the password, else it is refused."""
+    user = await api.register("someone")
+    identity_id = await user.add_remote(provider)
+    moved = record(provider)
+    moved["infos"] |= {"outserver": "smtp.another.example"}
+    result = await take(command, lines({**moved, "credentials": {}}), "--update")
+    assert result.stdout.startswith("0 added, 0 updated, 0 there already, 1 refused")
+    assert "infos.outserver: Send the password again" in result.stderr
+    assert await works(user, identity_id)
+    assert (await take(command, lines(moved), "--update")).stdout.startswith("0 added, 1 updated")
+
+
 async def test_given_up(api: Client, command: Command, provider: Provider) -> None:
     """What workers have given up is exported as its user made it, left alone by the same, and revived by better."""
     user = await api.register("someone")
