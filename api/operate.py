@@ -73,7 +73,9 @@ async def add_user(
 ) -> User:
     """Register a user. Raises StartError, Invalid, Conflict, TooOften, Unavailable."""
     async with opened(config) as (_, core):
-        return await core.accounts.register(username, password, display_name, recovery_email, source="")
+        return await core.accounts.register(
+            username, password, display_name, recovery_email, source="", by_operator=True
+        )
 
 
 async def set_password(config: Config, username: str, password: str) -> None:

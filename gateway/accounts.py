@@ -31,7 +31,7 @@ from gateway.identity import IdentityStatus, IdentityType, UserIdentity
 from gateway.patch import Change
 from gateway.ports import Clock, Erasures, PasswordHasher, TokenStore, Users
 from gateway.throttle import Throttle
-from gateway.user import Tokens, User, password_fault, username_fault
+from gateway.user import ROLE_NAMES, Tokens, User, password_fault, username_fault
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +54,18 @@ class Accounts:
     # -- registration --------------------------------------------------------------------------------------------
 
     async def register(
-        self, username: str, password: str, display_name: str | None, recovery_email: str | None, *, source: str
+        self,
+        username: str,
+        password: str,
+        display_name: str | None,
+        recovery_email: str | None,
+        *,
+        source: str,
+        by_operator: bool = False,
     ) -> User:
         """Create a user with its first local identity. ``source`` is the address from which somebody asks for it.
+
+        The operator may give the name of a duty.
 
         Raises Invalid, Conflict (the name is or was taken), TooOften.
         """
@@ -64,7 +73,9 @@ class Accounts:
             raise Invalid("The user name cannot be used.", {"username": [fault]})
         self._check_password(password, username)
         await self.throttle.spend("registration", source)
-        if await self.users.is_taken(username):  # before the slow hash; two at once are told apart by the index
+        is_duty = username.lower() in ROLE_NAMES and not by_operator
+        # Before the slow hash; two at once are told apart by the index.
+        if is_duty or await self.users.is_taken(username):
             raise Conflict("This user name is taken.")
         user = User(str(uuid4()), username, display_name or username, recovery_email, self.clock())
         await self.users.add(user, await self.hasher.hash(password), self._first_identity(user, display_name))
@@ -73,7 +84,9 @@ class Accounts:
 
     async def is_available(self, username: str) -> bool:
         """True when somebody could register with that name."""
-        return username_fault(username) is None and not await self.users.is_taken(username)
+        if username_fault(username) or username.lower() in ROLE_NAMES:
+            return False
+        return not await self.users.is_taken(username)
 
     def _check_password(self, password: str, username: str) -> None:
         if fault := password_fault(password, username):

@@ -1,15 +1,16 @@
 """Attachments: put a file on a draft, read it, take it off; write them all into the message.
 
-Putting one on: 1. its bytes are stored as they come, as many as the message has room for; 2. the draft gets it, if
-it is a draft still and still has the room; else the bytes go again. Where the database does not tell whether the
-draft has got it they stay, for it may name them; with the message everything goes that was ever stored for it.
+Putting one on: 1. its bytes are stored as they come, each counted before, as many as the message and the user have
+room for; 2. the draft gets it, if it is a draft still and still has the room; else the bytes go again. Where the
+database does not tell whether the draft has got it they stay, for it may name them; with the message all goes that
+was ever stored for it.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from uuid import uuid4
@@ -18,7 +19,7 @@ from gateway import mime
 from gateway.errors import Conflict, Forbidden, NotFound, RequestError, TooLarge
 from gateway.message import Attachment, Message
 from gateway.ports import Content, Files, Messages
-from gateway.quota import Quota
+from gateway.quota import Act, Quota
 
 MAX_ATTACHMENTS = 100  # of one message
 
@@ -35,6 +36,7 @@ _MEDIA_TYPE = re.compile(r"([a-z0-9][a-z0-9!#$&^_.+-]{0,63})/[a-z0-9][a-z0-9!#$&
 _COMPOSITE = ("message", "multipart")
 
 Attachments = Sequence[Attachment]
+Keep = Callable[[int, Act], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +67,17 @@ class Attach:
         room = self._room(_draft(await self.messages.get(user_id, message_id)).attachments)
         if upload.length is not None and upload.length > room + _FRAMING:
             raise self._too_large()
-        await self.quota.check_room(user_id, upload.length or 0)  # nobody sends all of a file for nothing
         path = user_id, message_id, str(uuid4())
-        size = await self.files.put(path, self._within(room, upload.pieces))
-        attachment = Attachment(path[-1], file_name(upload.file_name), media_type(upload.content_type), size)
-        try:
-            await self._change(user_id, message_id, lambda others: self._with(others, attachment))
-        except RequestError:
-            await self.files.delete(path)
-            raise
+        async with self.quota.reserved(user_id, upload.length, _FRAMING) as reservation:
+            size = await self.files.put(path, reservation.counted(self._within(room, upload.pieces)))
+            attachment = Attachment(path[-1], file_name(upload.file_name), media_type(upload.content_type), size)
+            try:
+                await self._change(
+                    user_id, message_id, lambda others: self._with(others, attachment), reservation.keep
+                )
+            except RequestError:
+                await self.files.delete(path)
+                raise
         return attachment.temp_id
 
     async def read(self, user_id: str, message_id: str, temp_id: str) -> tuple[Attachment, Content]:
@@ -84,7 +88,8 @@ class Attach:
 
     async def remove(self, user_id: str, message_id: str, temp_id: str) -> None:
         """Take an attachment off a draft. Raises NotFound, Forbidden (no draft), Conflict (it keeps changing)."""
-        await self._change(user_id, message_id, lambda all_: _without(all_, temp_id))
+        keep = partial(self.quota.keep, user_id)
+        await self._change(user_id, message_id, lambda all_: _without(all_, temp_id), keep)
         await self.files.delete((user_id, message_id, temp_id))
 
     async def write(self, message: Message) -> AsyncIterator[bytes]:
@@ -102,12 +107,14 @@ class Attach:
         async for piece in content.pieces:
             yield piece
 
-    async def _change(self, user_id: str, message_id: str, edit: Callable[[Attachments], Attachments]) -> None:
+    async def _change(
+        self, user_id: str, message_id: str, edit: Callable[[Attachments], Attachments], keep: Keep
+    ) -> None:
         """Edit the attachments of a draft; whoever comes first of many makes the others try again."""
         for _ in range(MAX_ATTACHMENTS):
             message = await self.messages.get(user_id, message_id)
             after = replace(_draft(message), attachments=edit(message.attachments))
-            if await self.quota.keep(user_id, after.size - message.size, partial(self.messages.save, after)):
+            if await keep(after.size - message.size, partial(self.messages.save, after)):
                 return
         raise Conflict("The draft is being changed. Try again when that is done.")
 

@@ -1,16 +1,16 @@
 """Composing: create, read, change and delete drafts.
 
 Creating: 1. the identity has to be one of the user's; 2. an answer takes from its parent what the client left out;
-3. the header's From is rebuilt from the identity; 4. the discussion is the parent's, or derived from who takes
-part; 5. the draft is stored under the client's id or a new one. A client that repeats a creation after a lost
-answer, with the same id and the same body, gets the same draft.
+3. the header's From is rebuilt from the identity, and a Sender has to be the user, too; 4. the discussion is the
+parent's, or derived from who takes part; 5. the draft is stored under the client's id or a new one. A client that
+repeats a creation after a lost answer, with the same id and the same body, gets the same draft.
 
 Changing: the same with the draft as the patch leaves it, stored if nobody has changed it meanwhile; else again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,14 +21,13 @@ from gateway import reply
 from gateway.body import excerpt
 from gateway.delivery import DeliveryState
 from gateway.errors import Conflict, Forbidden, Full, Invalid, NotFound
-from gateway.identity import UserIdentity
+from gateway.identity import IdentityType, UserIdentity
 from gateway.message import RECIPIENT_TYPES, Message, Participant, discussion_id
 from gateway.patch import Change, merge
-from gateway.ports import Clock, Content, Files, Identities, MessageFilter, Messages, Page, Raws
+from gateway.ports import Clock, Content, Files, Identities, MessageFilter, Messages, Page, Portions, Raws
 from gateway.quota import Quota
 
 _TRIES = 100  # of a change that others come before, each time
-_ALL = Page(limit=1000)  # of a user's identities: more would not fit into any header
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +95,7 @@ class Compose:
             parent = await self._parent(message.user_id, wording.parent_id)
             wording = await self._as_answer(message.user_id, wording, parent)
             discussion, ancestors = parent.discussion_id, reply.ancestors(parent)
+        await check_sender(self.identities, wording.participants, identity)
         participants = with_sender(wording.participants, identity)
         if not wording.parent_id:
             discussion, ancestors = discussion_id(message.user_id, participants), ()
@@ -116,8 +116,7 @@ class Compose:
     async def _as_answer(self, user_id: str, wording: Wording, parent: Message) -> Wording:
         """Return the wording with what the client left out: recipients, subject."""
         if not any(participant.type in RECIPIENT_TYPES for participant in wording.participants):
-            _, identities = await self.identities.list(user_id, {}, _ALL)
-            recipients = reply.recipients(parent, {identity.identifier for identity in identities})
+            recipients = reply.recipients(parent, await self.identities.identifiers(user_id))
             wording = replace(wording, participants=[*wording.participants, *recipients])
         return wording if wording.subject else replace(wording, subject=reply.subject(parent))
 
@@ -141,7 +140,7 @@ class Compose:
         """Return a message. Raises NotFound."""
         return await self.messages.get(user_id, message_id)
 
-    async def list(self, user_id: str, where: MessageFilter, page: Page) -> tuple[int, Sequence[Message]]:
+    async def list(self, user_id: str, where: MessageFilter, page: Page) -> tuple[int, Portions[Message]]:
         """Return how many messages there are and a page of them, newest first."""
         return await self.messages.list(user_id, where, page)
 
@@ -186,6 +185,27 @@ def with_sender(participants: Sequence[Participant], identity: UserIdentity) -> 
     return (sender, *(participant for participant in participants if participant.type != "From"))
 
 
+async def check_sender(identities: Identities, participants: Sequence[Participant], identity: UserIdentity) -> None:
+    """Raise Invalid where the Sender, who is told to have sent it (RFC 5322 §3.6.2), is not the user.
+
+    Of remote identities nobody has proven that the address is the user's: that counts with their own servers only.
+    """
+    for number, each in enumerate(participants):
+        if each.type != "Sender" or each.address.lower() == identity.identifier:
+            continue
+        if each.address.lower() not in await _senders(identities, identity):
+            where = "a local" if identity.type is IdentityType.LOCAL else "an"
+            told = f"Must be the address of {where} identity of yours. Leave Sender out, or use Reply-To."
+            raise Invalid("The draft has somebody else as Sender.", {f"participants.{number}.address": [told]})
+
+
+async def _senders(identities: Identities, identity: UserIdentity) -> Collection[str]:
+    """Return the addresses that may stand in Sender beside this identity in From."""
+    if identity.type is IdentityType.LOCAL:
+        return await identities.addresses(identity.user_id)
+    return await identities.identifiers(identity.user_id)
+
+
 def _seen(message: Message) -> dict[str, Any]:
     """Return what a client can change of a draft, as it sees it."""
     return {
@@ -201,6 +221,7 @@ def _seen(message: Message) -> dict[str, Any]:
 
 def _reworded(message: Message, patch: Mapping[str, Any]) -> Wording:
     """Return the wording that a merge patch leaves; what it removes goes back to its default. Raises Invalid."""
-    values = merge(_seen(message), patch)
+    before = _seen(message) | {"participants": message.participants}  # with From, so that a fault has its place
+    values = merge(before, patch)
     identities = values.pop("user_identities")
     return Wording(identity_id=identities[0], **values)

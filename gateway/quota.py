@@ -5,6 +5,9 @@ the limits; 2. what is then not done after all, or is deleted, is given back. Wh
 too high, and never too low; so 3. before somebody is refused, what is kept is counted anew, if the counters have
 been at rest for a minute: what is under way has been counted, and cannot be seen yet.
 
+What comes slowly, a file, is counted as soon as it is known that it comes: what its length is said to be at once,
+else a step ahead of each of its pieces. As long as it comes the counters are kept moving.
+
 Messages and recipients are leaky buckets: as many as a limit says at once, then one as often as makes as many in
 its time. Such a counter is a time, in milliseconds: until then what was ordered weighs. An order counts once,
 whenever it is to be sent and however often that is tried.
@@ -15,8 +18,9 @@ are no user's, and whose ids are in ``limits.exempt`` may have all they want.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import ceil
@@ -31,6 +35,8 @@ _NO_LIMIT = 2**62  # and one can add to it what the database counts with: 64 bit
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _SKEW = 1000  # ms by which clocks of processes may differ: what one has just counted is no reason to refuse
+_STEP = 256 * 1024  # bytes to count ahead of what comes without a length
+_MOVE_S = 20.0  # between signs that what was counted is still under way, of which one a minute is enough
 _HOUR, _DAY = timedelta(hours=1) // _MILLISECOND, timedelta(days=1) // _MILLISECOND
 
 Act = Callable[[], Awaitable[bool]]
@@ -61,11 +67,33 @@ class Quota:
             await self._give_back(user_id, {"bytes": -more})
         return done
 
-    async def check_room(self, user_id: str, more: int) -> None:
-        """Raise Full where so many bytes would be too many, as far as can be told; nothing is counted."""
-        counters = await self.usage.counters(user_id)
-        if counters.get("bytes", 0) + more > self._bytes(user_id, more).ceiling:
-            await self.keep(user_id, more, _nothing)  # which counts anew before it refuses
+    @asynccontextmanager
+    async def reserved(self, user_id: str, length: int | None, framing: int) -> AsyncIterator[Reservation]:
+        """Count bytes that are stored before they are kept; what was not kept at the end is given back.
+
+        ``length`` is how many come, if that is known, of which up to ``framing`` may not be stored. Raises Full.
+        """
+        reservation = Reservation(self, user_id)
+        if length is not None:
+            await reservation.grow(max(0, length - framing), length)
+        moving = asyncio.create_task(self._keep_moving(user_id))
+        try:
+            yield reservation
+        finally:
+            moving.cancel()
+            if reservation.size:
+                await self._give_back(user_id, {"bytes": reservation.size})
+
+    async def _keep_moving(self, user_id: str) -> None:
+        """Let nobody take the counters for at rest, until canceled."""
+        while True:
+            await asyncio.sleep(_MOVE_S)
+            with suppress(Unavailable):
+                await self.usage.take(user_id, {"bytes": self._bytes(user_id, 0)}, self.clock())
+
+    async def count(self, user_id: str, more: int) -> None:
+        """Count so many bytes; who asks for it gives back what is not kept. Raises Full."""
+        await self._take(user_id, {"bytes": self._bytes(user_id, more)})
 
     async def order(self, before: Message, after: Message, place: Act) -> bool:
         """Place an order to send; return whether it was placed. Raises TooOften, Full, Invalid, what place() does.
@@ -140,5 +168,42 @@ class Quota:
         )
 
 
-async def _nothing() -> bool:
-    return False
+@dataclass(slots=True)
+class Reservation:
+    """Bytes of a user that are counted for what is being stored: ``size``, of which ``came`` have come."""
+
+    quota: Quota
+    user_id: str
+    size: int = 0
+    came: int = 0
+
+    async def grow(self, least: int, most: int) -> None:
+        """Count ``most`` bytes more, or if there is no room for these, ``least``. Raises Full."""
+        try:
+            await self._take(most)
+        except Full:
+            await self._take(least)
+
+    async def _take(self, more: int) -> None:
+        await self.quota.count(self.user_id, more)
+        self.size += more
+
+    async def counted(self, pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+        """Yield what is to be stored, each piece as soon as it is counted. Raises Full."""
+        async for piece in pieces:
+            self.came += len(piece)
+            if (short := self.came - self.size) > 0:
+                await self.grow(short, max(short, _STEP))
+            yield piece
+
+    async def keep(self, more: int, store: Act) -> bool:
+        """Do what keeps it, as :meth:`Quota.keep`: so many bytes, of which these are counted already."""
+        size, self.size = self.size, 0  # where nobody knows whether it was done, it stays counted
+        try:
+            done = await self.quota.keep(self.user_id, more - size, store)
+        except RequestError:
+            self.size = size
+            raise
+        if not done:
+            self.size = size
+        return done

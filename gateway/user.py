@@ -9,6 +9,19 @@ from datetime import datetime
 RESERVED_NAMES = frozenset({"postmaster", "abuse"})
 """Where the operator is reached (RFC 5321 §4.5.1, RFC 2142 §2): no people's names."""
 
+ROLE_NAMES = frozenset(
+    {
+        *("info", "marketing", "sales", "support", "noc", "security"),  # RFC 2142 §§3, 4
+        *("hostmaster", "usenet", "news", "webmaster", "www", "uucp", "ftp"),  # RFC 2142 §5
+        *("admin", "administrator", "root", "mailer-daemon", "noreply", "no-reply"),
+    }
+)
+"""Names of duties, which nobody but the operator gives, and to whom the duty is.
+
+Who reads the mail of five of them gets certificates for the whole domain: CA/Browser Forum, Baseline Requirements
+§3.2.2.4.4. Mail from the others is believed.
+"""
+
 _NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*", re.IGNORECASE | re.ASCII)
 _NAME_LENGTH = range(3, 43)
 _PASSWORD_LENGTH = range(8, 1025)

@@ -41,11 +41,15 @@ class MongoFiles:
         self._chunks = mongo.collection(f"{bucket}.chunks")
 
     async def put(self, path: Sequence[str], pieces: AsyncIterable[bytes]) -> int:
-        """Store a file; return its size. Whatever ends it early, what was written is removed."""
+        """Store a file; return its size. Whatever ends it early, what was written is removed.
+
+        The room on the disk is looked at before each chunk: others are stored at the same time.
+        """
         self._check_room()
         key, size, number = key_of(path), 0, 0
         try:
             async for chunk in in_chunks(pieces):
+                self._check_room()
                 await self._add({"files_id": key, "n": number, "data": chunk})
                 size, number = size + len(chunk), number + 1
             await self._finish(key, size)

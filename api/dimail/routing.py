@@ -47,6 +47,8 @@ class DimailCall:
 
     client: ApiClient
     request: web.Request
+    again: Callable[[], Awaitable[ApiClient]]
+    """Asks again who that is: the body may take its time, and the account may be gone when it has come."""
 
     def path(self, name: str) -> str:
         """Return a part of the path."""
@@ -57,8 +59,15 @@ class DimailCall:
         return next((value for name in names if (value := self.request.query.get(name))), None)
 
     async def body(self, schema: Schema) -> dict[str, Any]:
-        """Return the body, as the schema has it. Raises Malformed, UnsupportedMedia, TooLarge, Invalid."""
-        return validated(schema, await read_json(self.request))
+        """Return the body, as the schema has it.
+
+        Raises Malformed, UnsupportedMedia, TooLarge, Invalid; NotAuthenticated, Forbidden (no longer allowed).
+        """
+        is_there = self.request.content.is_eof()
+        document = await read_json(self.request)
+        if not is_there:
+            await self.again()
+        return validated(schema, document)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +111,13 @@ class DimailFace:
     ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def endpoint(request: web.Request) -> web.StreamResponse:
             source = source_of(request.remote or "", request.headers.getall("X-Forwarded-For", ()), proxies)
-            client = await self._client(operation.sign_in, request, source)
-            operation.needs(client)
-            answer = await operation.handler(DimailCall(client, request))
+
+            async def who() -> ApiClient:
+                client = await self._client(operation.sign_in, request, source)
+                operation.needs(client)
+                return client
+
+            answer = await operation.handler(DimailCall(await who(), request, who))
             if answer.body is None:
                 return web.Response(status=answer.status)
             return web.Response(

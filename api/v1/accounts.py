@@ -54,7 +54,7 @@ class AccountRoutes:
                 summary="Register a user; its first local identity comes with it",
                 description=(
                     "The identity's address is the user name at the local domain. A name is compared without case,"
-                    " and is never given again: 409."
+                    " and is never given again: 409. So are names of duties, such as webmaster (RFC 2142)."
                 ),
                 body=NewUserSchema,
                 answers={201: CreatedUserSchema},

@@ -70,7 +70,7 @@ class UserRoutes:
                 paths=["/api/v2/username/isAvailable"],
                 handler=self._is_available,
                 summary="Whether a user name can be registered",
-                description="False for names that are taken, were taken, or break the rules.",
+                description="False for names that are taken, were taken, are those of a duty, or break the rules.",
                 query=NameQuery,
                 answers={200: AvailabilitySchema},
                 public=True,

@@ -57,6 +57,32 @@ async def test_draft(user: Client) -> None:
     }  # fmt: skip
 
 
+async def test_sender(user: Client, provider: Provider, mongo: Mongo) -> None:
+    """A Sender is the user, too: for a local identity a local one, for nobody has proven whose a remote one is."""
+    local, remote_id = await user.local_identity(), await user.add_remote(provider)
+
+    def by(address: str) -> list[dict[str, str]]:
+        return [{"type": "To", "address": FRIEND.address}, {"type": "Sender", "address": address}]
+
+    for identity_id, address, status in (
+        (local["identity_id"], local["identifier"].upper(), 201),
+        (local["identity_id"], ME.address, 422),
+        (remote_id, ME.address, 201),
+        (remote_id, local["identifier"], 201),
+        (remote_id, "ceo@home.example", 422),
+    ):
+        body = draft(identity_id, participants=by(address))
+        reply = await user.post(MESSAGES, body)
+        assert reply.status == status, (address, reply.json)
+    message_id = await user.draft(local["identity_id"], participants=by(local["identifier"]))
+    stranger = {"$set": {"participants.$[sender].address": "ceo@home.example"}}
+    await mongo.collection("messages").update_one(
+        {"message_id": message_id}, stranger, array_filters=[{"sender.type": "Sender"}]
+    )
+    reply = await user.send(message_id)
+    assert (reply.status, list(reply.json["errors"])) == (422, ["participants.2.address"])
+
+
 async def test_same_people_same_discussion(user: Client) -> None:
     """Drafts to the same people share a discussion, whatever their labels and types."""
     identity_id = (await user.local_identity())["identity_id"]
@@ -107,6 +133,10 @@ async def test_ids_are_of_one_user(user: Client, api: Client) -> None:
             "participants.0.protocol",
         ),
         ({"participants": [{"type": "Sender", "address": "a@example.org"}] * 2}, "participants"),
+        (
+            {"participants": [{"type": t, "address": "a@example.org"} for t in ("Reply-To", "Sender")]},
+            "participants.1.address",
+        ),
         ({"importance_level": 10**30}, "importance_level"),
         ({"body_is_plain": "yes"}, "body_is_plain"),
         ({"body_is_plain": 1}, "body_is_plain"),
@@ -277,8 +307,25 @@ async def test_send_later(user: Client, provider: Provider) -> None:
     assert not provider.received
     reply = await user.send(await user.draft(identity_id), send_at="2020-01-01T00:00:00+02:00")
     assert (reply.status, reply.json["delivery"]["send_at"]) == (200, "2019-12-31T22:00:00.000Z")
-    for nonsense in ("tomorrow", "2020-01-01T00:00:00", "9999-12-31T23:59:59-12:00", 5):
+    for nonsense in ("tomorrow", "2020-01-01T00:00:00", "9999-12-31T23:59:59-12:00", "2200-01-01T00:00:00Z", 5):
         assert (await user.send(await user.draft(identity_id), send_at=nonsense)).status == 422
+
+
+@pytest.mark.parametrize(("infos", "state"), [({}, "failed"), ({"inactivereason": "unreachable"}, "sent")])
+async def test_inactive_after_the_order(
+    user: Client, provider: Provider, mongo: Mongo, infos: dict[str, str], state: str
+) -> None:
+    """An account that its user has made inactive sends nothing any more; one that checks have, still tries to."""
+    identity_id = await user.add_remote(provider)
+    message_id = await user.draft(identity_id)
+    assert (await user.send(message_id, send_at="2099-01-01T00:00:00Z")).status == 202
+    inactive = {"status": "inactive"} | {f"infos.{key}": value for key, value in infos.items()}
+    await mongo.collection("identities").update_one({"_id": identity_id}, {"$set": inactive})
+    await mongo.collection("messages").update_many({}, {"$currentDate": {"delivery.due_at": True}})
+    async with asyncio.timeout(10):
+        while (await user.get(f"{MESSAGES}/{message_id}")).json["delivery"]["state"] != state:
+            await asyncio.sleep(0.01)
+    assert len(provider.received) == (state == "sent")
 
 
 async def test_send_twice(user: Client, provider: Provider, mongo: Mongo) -> None:

@@ -286,7 +286,7 @@ async def test_last_owner(api: Client, mongo: Mongo) -> None:
 
 
 async def test_what_was_under_way_is_erased(api: Client, mongo: Mongo) -> None:
-    """What a request that was under way wrote after the deletion goes a minute later."""
+    """What a request that was under way wrote after the deletion goes five minutes later."""
     user = await api.register("wanderer")
     await user.call("DELETE", path(user), {"password": PASSWORD})
     await mongo.collection("messages").insert_one({"user_id": user.user_id, "subject": "late"})

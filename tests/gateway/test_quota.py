@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -16,7 +18,7 @@ from gateway.message import Attachment, Message, Participant
 from gateway.notice import GATEWAY_ID
 from gateway.quota import Quota
 from storage.mongo import Mongo
-from storage.usage import MongoUsage
+from storage.usage import USAGE, MongoUsage
 from tests.gateway.test_throttle import Clock
 
 ME, SPECIAL = str(uuid4()), str(uuid4())
@@ -140,10 +142,7 @@ async def test_what_may_be_done_counts(quota: Quota, clock: Clock) -> None:
         await quota.keep(ME, 1_000_000, cut_off)
     with pytest.raises(Full):
         await quota.keep(ME, 100_000, done)
-    with pytest.raises(Full):
-        await quota.check_room(ME, 100_000)
     clock.now += timedelta(minutes=2)
-    await quota.check_room(ME, 100_000)
     assert await quota.keep(ME, 100_000, done)
 
 
@@ -160,6 +159,80 @@ async def test_storage(quota: Quota) -> None:
     assert (await quota.usage.counters(ME))["bytes"] == 1_048_575
 
 
+async def pieces(size: int) -> AsyncIterator[bytes]:
+    """Yield so many bytes."""
+    for start in range(0, size, 65_536):
+        yield bytes(min(65_536, size - start))
+
+
+async def come(quota: Quota, size: int, *, length: int | None = None, framing: int = 1000) -> None:
+    """Let a file of that size come, and be kept."""
+    async with quota.reserved(ME, length, framing) as reservation:
+        assert sum([len(piece) async for piece in reservation.counted(pieces(size))]) == size
+        assert await reservation.keep(size, done)
+
+
+async def taken(quota: Quota) -> int:
+    """Return how many bytes are counted."""
+    return (await quota.usage.counters(ME))["bytes"]
+
+
+@pytest.mark.parametrize("length", [None, 1_048_576, 1_049_000, 1_049_576])
+async def test_what_just_fits(quota: Quota, length: int | None) -> None:
+    """A file of which every byte has room is taken, whatever is around it, and one byte more is refused."""
+    with pytest.raises(Full):
+        await come(quota, 1_048_577, length=length)
+    assert await taken(quota) == 0
+    await come(quota, 1_048_576, length=length)
+    assert await taken(quota) == 1_048_576
+
+
+async def test_what_comes_at_once(quota: Quota) -> None:
+    """What is coming has its room: others are refused meanwhile, and it counts once when it is kept."""
+    async with quota.reserved(ME, 700_000, 1000) as reservation:
+        with pytest.raises(Full):
+            await come(quota, 400_000, length=400_500)
+        with pytest.raises(Full):
+            await come(quota, 400_000)
+        assert await taken(quota) == 700_000
+        assert not await reservation.keep(699_500, not_done)
+        assert await reservation.keep(699_500, done)
+    assert await taken(quota) == 699_500
+    await come(quota, 300_000)
+
+
+async def test_what_did_not_come(quota: Quota) -> None:
+    """What was counted is given back however it ends, but where nobody knows whether it was kept."""
+
+    async def ended(how: BaseException) -> bool:
+        raise how
+
+    for error in (Conflict("no"), Unavailable("away"), asyncio.CancelledError()):
+        with pytest.raises(type(error)):
+            async with quota.reserved(ME, 700_000, 0):
+                await ended(error)
+        assert await taken(quota) == 0
+    with pytest.raises(Conflict):
+        async with quota.reserved(ME, 700_000, 0) as reservation:
+            await reservation.keep(800_000, partial(ended, Conflict("no")))
+    assert await taken(quota) == 0
+    with pytest.raises(Unavailable):
+        async with quota.reserved(ME, 700_000, 0) as reservation:
+            await reservation.keep(800_000, partial(ended, Unavailable("away")))
+    assert await taken(quota) == 800_000
+
+
+async def test_what_comes_slowly(quota: Quota, clock: Clock, mongo: Mongo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as something comes the counters are not at rest, and nobody counts anew without it."""
+    monkeypatch.setattr("gateway.quota._MOVE_S", 0)
+    async with quota.reserved(ME, 700_000, 0), asyncio.timeout(10):
+        clock.now += timedelta(hours=1)
+        while not await mongo.collection(USAGE).find_one({"moved_at": clock.now}):
+            await asyncio.sleep(0.01)
+        with pytest.raises(Full):
+            await quota.keep(ME, 400_000, done)
+
+
 async def test_first_of_all(quota: Quota) -> None:
     """Of the first requests of a user, that come at once, none is refused because nothing was counted before."""
     assert await asyncio.gather(*(quota.keep(ME, 10, done) for _ in range(10))) == [True] * 10
@@ -172,9 +245,10 @@ async def test_exempt(quota: Quota) -> None:
         for _ in range(6):
             assert await order(quota, user_id=user_id, recipients=100)
         assert await quota.keep(user_id, 2_000_000, done)
-        await quota.check_room(user_id, 2_000_000)
         assert quota.most(user_id, LIMITS.identities) > 1_000_000
-    assert (await quota.usage.counters(SPECIAL))["bytes"] == 2_000_000
+    async with quota.reserved(SPECIAL, 2_000_000, 0) as reservation:
+        assert await reservation.keep(2_000_000, done)
+    assert (await quota.usage.counters(SPECIAL))["bytes"] == 4_000_000
     assert not await quota.usage.counters(GATEWAY_ID)
     assert quota.most(ME, LIMITS.identities) == 2
     assert quota.most(None, LIMITS.domains) > 1_000_000  # the operator's

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -145,6 +146,29 @@ async def test_nothing_is_left(user: Client, mongo: Mongo) -> None:
     for each in (message_id, canceled):
         assert (await user.call("DELETE", f"{MESSAGES}/{each}")).status == 204
     assert await taken(mongo, user) == 0
+
+
+@limited(limits={"storage_bytes": 1_048_576})
+async def test_files_at_once(user: Client, mongo: Mongo) -> None:
+    """Files without a length take no more room than there is either: what has come of them counts."""
+    first, second = await drafts(user, 2)
+    replies = []
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b"x" * 700_000
+        async with asyncio.timeout(10):
+            while await taken(mongo, user) < 700_000:
+                await asyncio.sleep(0.01)
+        replies.append(await upload(user, second, other()))
+        yield b"x" * 100_000
+
+    async def other() -> AsyncIterator[bytes]:
+        yield b"x" * 700_000
+
+    assert (await upload(user, first, content())).status == 201
+    told(replies[0], "Delete some")
+    assert 800_000 < await taken(mongo, user) < 810_000
+    assert (await upload(user, second, b"x" * 200_000)).status == 201
 
 
 @limited(limits={"storage_bytes": 1_048_576})

@@ -10,7 +10,7 @@ import pytest
 from gridfs import GridFSBucket
 from pymongo import MongoClient
 
-from gateway.errors import NotFound
+from gateway.errors import NotFound, Unavailable
 from storage.embedded import EmbeddedMongod
 from storage.files import ATTACHMENTS, CHUNK_BYTES, INDEXES, MongoFiles
 from storage.mongo import Document, Mongo
@@ -93,6 +93,16 @@ async def test_broken_off(store: MongoFiles, mongo: Mongo) -> None:
     with pytest.raises(Broken):
         await store.put(PATH, broken())
     assert await stored(mongo) == 0
+
+
+async def test_no_room(store: MongoFiles, mongo: Mongo, mongod: EmbeddedMongod) -> None:
+    """A file during which the disk becomes full is refused, and nothing of it is left."""
+    room = iter([True, True, True, False])
+    full = Mongo(mongod.uri, mongo.database.name, has_room=lambda: next(room))
+    with pytest.raises(Unavailable, match="nearly full"):
+        await MongoFiles(full, ATTACHMENTS).put(PATH, pieces_of(b"x" * 5 * CHUNK_BYTES))
+    assert await stored(mongo) == 0
+    full.close()
 
 
 async def test_canceled(store: MongoFiles, mongo: Mongo) -> None:
