@@ -24,6 +24,7 @@ from api.auth import IPNetwork
 from api.cors import Cors
 from api.dimail.plain import plain_errors
 from api.dimail.routing import DimailFace
+from api.listing import CLIENT_TIMEOUT_S
 from api.metrics import Metrics
 from api.openapi import OpenAPI
 from api.routing import Operation, register
@@ -63,6 +64,7 @@ def bare(
     """Return an application of these operations and nothing else."""
     around = _around(metrics, Cors(settings.cors_origins))
     app = web.Application(middlewares=[around, plain_errors], client_max_size=settings.max_body_bytes)
+    app[CLIENT_TIMEOUT_S] = settings.client_timeout_s
     register(app, operations, accounts, _proxies(settings))
     return app
 

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -21,6 +22,8 @@ _MAX_LIMIT = 200
 _MAX_KEY = 128
 _MAX_VALUE_BYTES = 4096
 _NO_NUL = r"^[^\u0000]*$"
+MOST_FAULTS = 100
+"""So many are told at most; who looks for them stops at one more."""
 
 
 class StrictSchema(Schema):
@@ -36,10 +39,57 @@ class StrictSchema(Schema):
 
     @pre_load
     def drop_server_set(self, data: Any, **_: Any) -> Any:
-        """Leave out what the server sets by itself."""
+        """Leave out what the server sets by itself, and of very many unknown properties all but some."""
         if not isinstance(data, Mapping):
             return data
-        return {key: value for key, value in data.items() if key not in self.server_set}
+        known = {name: data[name] for name in self.load_fields if name in data}
+        unknown = (name for name in data if name not in known and name not in self.server_set)
+        return known | dict.fromkeys(islice(unknown, MOST_FAULTS + 1))
+
+
+class ListOf(fields.List[Any]):
+    """A list of so many elements: where there are more or fewer, none is looked at."""
+
+    def __init__(
+        self,
+        element: fields.Field[Any],
+        length: validate.Length,
+        *rules: Callable[[Sequence[Any]], object],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(element, validate=[length, *rules], **kwargs)
+        self._length = length
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:  # noqa: ARG002
+        if not isinstance(value, list):
+            raise self.make_error("invalid")
+        self._length(value)
+        loaded: list[Any] = []
+        faults: dict[Any, Any] = {}
+        for number, each in enumerate(value):
+            try:
+                loaded.append(self.inner.deserialize(each, **kwargs))
+            except ValidationError as error:
+                faults[number] = error.messages
+                if len(faults) > MOST_FAULTS:
+                    break
+        if faults:
+            raise ValidationError(faults)
+        return loaded
+
+
+class MapOf(fields.Dict):
+    """A map string → string of at most so many keys: where there are more, none is looked at."""
+
+    def __init__(self, keys: fields.String, values: fields.String, *, most: int, **kwargs: Any) -> None:
+        self._length = validate.Length(max=most)
+        super().__init__(keys=keys, values=values, validate=self._length, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, Any]:
+        if isinstance(value, Mapping):
+            self._length(value)
+        entries: dict[str, Any] = super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]
+        return entries
 
 
 class Count(fields.Integer):
@@ -163,14 +213,13 @@ class NewPassword(Password):
     }
 
 
-class StringMap(fields.Dict):
+class StringMap(MapOf):
     """A map string → string of at most 64 keys, each value at most 4 KiB.
 
     ``nullable`` makes it one of a merge patch (RFC 7396), where null removes a key or all of them.
     """
 
     json_schema: Mapping[str, Any] = {
-        "maxProperties": MAX_KEYS,
         "propertyNames": {"minLength": 1, "maxLength": _MAX_KEY, "pattern": _NO_NUL},
         "additionalProperties": {
             "type": "string",
@@ -184,7 +233,7 @@ class StringMap(fields.Dict):
         super().__init__(
             keys=fields.String(validate=[validate.Length(min=1, max=_MAX_KEY), _without_nul]),
             values=fields.String(validate=_fits, allow_none=nullable),
-            validate=validate.Length(max=MAX_KEYS),
+            most=MAX_KEYS,
             allow_none=nullable,
             **kwargs,
         )

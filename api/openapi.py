@@ -108,8 +108,8 @@ class _Converter(OpenAPIConverter):
 
     def field2property(self, field: fields.Field[Any]) -> dict[str, Any]:
         described: dict[str, Any] = super().field2property(field) | getattr(field, "json_schema", {})
-        if isinstance(field, fields.Dict):
-            described.pop("maxLength", None)  # of a map's size, which is maxProperties
+        if isinstance(field, fields.Dict) and "maxLength" in described:
+            described["maxProperties"] = described.pop("maxLength")
         return described
 
 

@@ -44,6 +44,7 @@ _DETAILS = {
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The header is too large, or one of its fields is.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "An internal error. The log has it under this X-Request-ID.",
 }
+_MAX_DETAIL = 2000  # characters; some details name what a client sent, which may be long
 _CHALLENGE = 'Basic realm="mail gateway", charset="UTF-8", Bearer realm="mail gateway"'
 
 
@@ -67,7 +68,7 @@ def problem(
         "type": "about:blank",
         "title": _TITLES.get(status, status.phrase),
         "status": int(status),
-        "detail": detail,
+        "detail": detail if len(detail) <= _MAX_DETAIL else f"{detail[:_MAX_DETAIL]}…",
     }
     if field_errors:
         document["errors"] = field_errors

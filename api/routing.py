@@ -3,14 +3,28 @@
 For every request in this order, so that of several faults the same one is always told: 1. who asks (401); 2. is
 there such a thing (404); 3. the body's media type (415), size (413), JSON (400) and schema (422); 4. the handler,
 with what the schemas made of body and query. A file is read during 4, piece by piece, and its size told there.
+
+A body may take its time, an upload hours. So where it is not there yet when the client is known, 1. is asked again
+when it has come, and of a file with each piece: nothing is done for who has signed out, or gone, in between.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import blake2b
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 import orjson
@@ -18,15 +32,26 @@ from aiohttp import HttpVersion11, web
 from marshmallow import Schema, ValidationError
 
 from api.auth import IPNetwork, authenticate, source_of
+from api.fields import MOST_FAULTS
+from api.listing import Pieces
 from api.multipart import read_upload
 from gateway.accounts import Accounts
-from gateway.errors import GatewayError, Invalid, Malformed, RequestError, TooLarge, UnsupportedMedia
+from gateway.errors import (
+    GatewayError,
+    Invalid,
+    Malformed,
+    NotAuthenticated,
+    RequestError,
+    TooLarge,
+    UnsupportedMedia,
+)
 from gateway.patch import Change
 from gateway.ports import Content
 
 MEDIA_TYPES = ("application/json", "application/merge-patch+json")
 ANY_MEDIA_TYPE = "*/*"
 """What an operation answers that returns files."""
+_MAX_NAME = 200  # letters of a property's path in an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +86,7 @@ class Call:
 class Answer:
     """What a handler returns.
 
-    ``body`` is JSON-serialisable, or bytes or Content, whose Content-Type is in ``headers``.
+    ``body`` is JSON-serialisable, or Pieces, or bytes or Content, whose Content-Type is in ``headers``.
     """
 
     body: Any = None
@@ -144,8 +169,10 @@ def _endpoint(
 
     async def endpoint(request: web.Request) -> web.StreamResponse:
         user_id, access_token = "", ""
+        who = partial(authenticate, accounts, request.headers.get("Authorization"))
         if not operation.public:
-            user_id, access_token = await authenticate(accounts, request.headers.get("Authorization"))
+            user_id, access_token = await who()
+        is_there = operation.public or request.content.is_eof()
         call = Call(
             user_id,
             request.match_info,
@@ -154,10 +181,16 @@ def _endpoint(
             if_match=_strong_tags(request),
         )
         try:
-            body = validated(body_schema, await read_json(request)) if body_schema else {}
+            document = await read_json(request) if body_schema else {}
+            if body_schema and not is_there:
+                await who()
+            body = validated(body_schema, document) if body_schema else {}
             query = validated(query_schema, _read_query(request)) if query_schema else {}
             if operation.file:
-                body = {operation.file: await read_upload(request, operation.file)}
+                upload = await read_upload(request, operation.file)
+                body = {operation.file: replace(upload, pieces=_while(who, upload.pieces))}
+        except NotAuthenticated:
+            raise
         except RequestError:
             if operation.exists:
                 await operation.exists(call)
@@ -166,6 +199,14 @@ def _endpoint(
         return _response(request, answer, etag=operation.etag)
 
     return endpoint
+
+
+async def _while(who: Callable[[], Awaitable[object]], pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Yield the pieces, as long as it is known who sends them. Raises NotAuthenticated."""
+    async for piece in pieces:
+        await who()
+        yield piece
+    await who()
 
 
 def _strong_tags(request: web.Request) -> Collection[str] | None:
@@ -209,28 +250,35 @@ def validated(schema: Schema, document: Mapping[str, Any]) -> dict[str, Any]:
         loaded: dict[str, Any] = schema.load(document)
     except ValidationError as error:
         messages = error.messages if isinstance(error.messages, dict) else {"": error.messages}
-        faults = dict(_flat(messages))
-        raise Invalid(f"The request breaks a rule: {', '.join(faults)}.", faults) from error
+        found = _flat(messages)
+        faults = dict(islice(found, MOST_FAULTS))
+        rules = f"more than {MOST_FAULTS} rules, at first" if next(found, None) else "a rule:"
+        raise Invalid(f"The request breaks {rules} {', '.join(faults)}.", faults) from error
     return loaded
 
 
-def _flat(messages: Mapping[Any, Any], path: str = "") -> list[tuple[str, list[str]]]:
-    """Return (dotted path, messages) pairs of marshmallow's nested error messages."""
-    flat: list[tuple[str, list[str]]] = []
+def _flat(messages: Mapping[Any, Any], path: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Yield (dotted path, messages) pairs of marshmallow's nested error messages."""
     # Faults of the key and the value of a map's entry stand one level below the entry.
     is_entry = messages.keys() <= {"key", "value"} and not any(isinstance(v, Mapping) for v in messages.values())
     for key, value in messages.items():
         name = path if path and (is_entry or key == "_schema") else f"{path}.{key}" if path else str(key)
         if isinstance(value, Mapping):
-            flat += _flat(value, name)
+            yield from _flat(value, name)
         else:
-            flat.append((name, [str(message) for message in value]))
-    return flat
+            yield _shortened(name), [str(message) for message in value]
+
+
+def _shortened(name: str) -> str:
+    """Return what tells a property apart; some clients name one in a thousand letters."""
+    return name if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]}…"
 
 
 def _response(request: web.Request, answer: Answer, *, etag: bool) -> web.Response:
     if answer.body is None:
         return web.Response(status=answer.status, headers=answer.headers)
+    if isinstance(answer.body, Pieces):
+        return answer.body.response(request, answer.status)
     body = answer.body if isinstance(answer.body, bytes | Content) else orjson.dumps(answer.body)
     pieces, size = (body.pieces, body.size) if isinstance(body, Content) else (body, len(body))
     headers = {"Content-Type": "application/json", "Content-Length": str(size), **answer.headers}

@@ -6,6 +6,7 @@ import re
 from html import unescape
 
 _EXCERPT_LENGTH = 200
+_LOOKED_AT = 128 * 1024  # characters of HTML, in which the excerpt is looked for
 _SPACE = re.compile(r"\s+")
 _BLOCKS = frozenset({
     "address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "footer", "form", "h1", "h2",
@@ -23,7 +24,7 @@ _TOKEN = re.compile(
     | <(?P<unseen>script|style|template|title)(?=[\s/>]|\Z){_ATTRIBUTES}>?.*?(?:</(?P=unseen)(?=[\s/>])[^>]*+>?|\Z)
     | <(?P<end>/)?(?P<tag>[a-z][^\s/>]*+)(?P<attributes>{_ATTRIBUTES})>?
     | <[!?/][^>]*+>?
-    | (?P<text>[^<]++|<)
+    | (?P<text>(?:[^<]++|<(?![a-z/!?]))++)
     """,
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
@@ -33,7 +34,7 @@ _LONG_REFERENCE = re.compile(r"&#[0-9]{8,};?")
 
 def excerpt(body: str, *, is_plain: bool) -> str:
     """Return the first characters of a body on one line."""
-    text = body if is_plain else html_to_text(body)
+    text = body if is_plain else html_to_text(body[:_LOOKED_AT])
     line = " ".join(text[: _EXCERPT_LENGTH * 20].split())
     return line if len(line) <= _EXCERPT_LENGTH else line[: _EXCERPT_LENGTH - 1].rstrip() + "…"
 

@@ -26,6 +26,7 @@ from gateway.errors import ConfigurationError
 
 ENVIRONMENT_PREFIX = "GATEWAY_"
 FAKE_FAULTS = (
+    "has_domain",
     "add_domain",
     "records",
     "check",
@@ -188,7 +189,8 @@ class ServerSection:
     client_timeout_s: float = _key(
         60.0,
         "Seconds that a client may keep the gateway waiting: one that sends less than 500 bytes a second of a"
-        " request in that time is answered 408, one that takes nothing of an answer is cut off.",
+        " request in that time is answered 408, one that takes nothing of an answer, or less than 256 KiB of a long"
+        " list, is cut off.",
         minimum=0.1,
         maximum=600,
     )
@@ -450,8 +452,9 @@ class DomainsSection:
     )
     fake_faults: tuple[str, ...] = _key(
         (),
-        "What the fake backend refuses, to try how that looks: any of add_domain, records, check, repair,"
-        " add_mailbox, change_mailbox, delete_mailbox, reset_password, sign_in_code, add_alias, delete_alias.",
+        "What the fake backend refuses, to try how that looks: any of has_domain, add_domain, records, check,"
+        " repair, add_mailbox, change_mailbox, delete_mailbox, reset_password, sign_in_code, add_alias,"
+        " delete_alias.",
         choices=FAKE_FAULTS,
     )
     fake_delay_s: float = _key(0.0, "Seconds that the fake backend takes for an answer.", minimum=0, maximum=60)

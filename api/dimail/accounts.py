@@ -9,18 +9,21 @@ from typing import Any
 from marshmallow import fields, validate
 
 from api.dimail.routing import DimailCall, DimailOperation, DimailSchema, SignIn
+from api.fields import ListOf
 from api.routing import Answer
 from gateway.address import ascii_host
 from gateway.api_client import Allow, ApiClient, Perm
 from gateway.dimail import Dimail, Wanted, require
 
+_MAX_PERMS = 16  # there are fewer; one may be named twice
 
-class PermList(fields.List[str]):
+
+class PermList(ListOf):
     """What an account may."""
 
     def __init__(self, **kwargs: Any) -> None:
         one = fields.String(validate=validate.OneOf(list(Perm)))
-        super().__init__(one, allow_none=True, load_default=None, **kwargs)
+        super().__init__(one, validate.Length(max=_MAX_PERMS), allow_none=True, load_default=None, **kwargs)
 
 
 class NewUserSchema(DimailSchema):

@@ -11,7 +11,7 @@ import orjson
 from marshmallow import ValidationError, fields, validate, validates_schema
 
 from api.answers import CreatedMessageSchema, MessageSchema
-from api.fields import HeaderText, IdentifierField, MailboxField, StrictSchema, Timestamp, TrueOrFalse
+from api.fields import HeaderText, IdentifierField, ListOf, MailboxField, StrictSchema, Timestamp, TrueOrFalse
 from api.routing import Answer, Call, Operation
 from gateway.compose import Compose, Wording
 from gateway.delivery import Delivery, DeliveryState
@@ -32,18 +32,15 @@ class ParticipantSchema(StrictSchema):
     label = HeaderText(load_default="", allow_none=True, validate=validate.Length(max=200))
     type = fields.String(required=True, validate=validate.OneOf(PARTICIPANT_TYPES))
     protocol = fields.String(load_default="email", validate=validate.OneOf(["email"]))
-    contact_ids = fields.List(IdentifierField(), load_default=list, validate=validate.Length(max=100))
+    contact_ids = ListOf(IdentifierField(), validate.Length(max=100), load_default=list)
 
 
-class ParticipantsField(fields.List[Any]):
+class ParticipantsField(ListOf):
     """Who takes part in a message; From is the gateway's to write."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(
-            fields.Nested(ParticipantSchema),
-            validate=[validate.Length(max=_MAX_PARTICIPANTS), _one_sender],
-            **kwargs,
-        )
+        length = validate.Length(max=_MAX_PARTICIPANTS)
+        super().__init__(fields.Nested(ParticipantSchema), length, _one_sender, **kwargs)
 
 
 def _one_sender(participants: Sequence[Mapping[str, Any]]) -> None:
@@ -60,7 +57,11 @@ class Importance(fields.Integer):
 
 
 class NewDraftSchema(StrictSchema):
-    """A draft to create. It names one identity of the user's, and has one ``Sender`` at most."""
+    """A draft to create. It names one identity of the user's.
+
+    It has one ``Sender`` at most, the address of an identity of the user's; a local one's where the draft is on
+    behalf of a local one.
+    """
 
     server_set = frozenset({
         "user_id", "excerpt", "discussion_id", "external_references", "attachments", "date", "date_insert",
@@ -68,7 +69,7 @@ class NewDraftSchema(StrictSchema):
     })  # fmt: skip
 
     message_id = IdentifierField(load_default=None, allow_none=True)
-    user_identities = fields.List(IdentifierField(), required=True, validate=validate.Length(equal=1))
+    user_identities = ListOf(IdentifierField(), validate.Length(equal=1), required=True)
     subject = HeaderText(load_default="", validate=validate.Length(max=_MAX_SUBJECT))
     body = fields.String(load_default="")
     body_is_plain = TrueOrFalse(load_default=True)
@@ -82,7 +83,7 @@ class CurrentDraftSchema(StrictSchema):
 
     server_set = NewDraftSchema.server_set | {"message_id"}
 
-    user_identities = fields.List(fields.String(), allow_none=True)
+    user_identities = ListOf(fields.String(), validate.Length(max=100), allow_none=True)
     subject = fields.String(allow_none=True)
     body = fields.String(allow_none=True)
     body_is_plain = TrueOrFalse(allow_none=True)
@@ -100,7 +101,7 @@ class DraftPatchSchema(StrictSchema):
 
     server_set = CurrentDraftSchema.server_set
 
-    user_identities = fields.List(IdentifierField(), validate=validate.Length(equal=1))
+    user_identities = ListOf(IdentifierField(), validate.Length(equal=1))
     subject = HeaderText(allow_none=True, validate=validate.Length(max=_MAX_SUBJECT))
     body = fields.String(allow_none=True)
     body_is_plain = TrueOrFalse(allow_none=True)
@@ -119,8 +120,8 @@ class SendParamsSchema(StrictSchema):
 class MessageActionsSchema(StrictSchema):
     """What to do with a message."""
 
-    actions = fields.List(
-        fields.String(validate=validate.OneOf(["send", "cancel"])), required=True, validate=validate.Length(equal=1)
+    actions = ListOf(
+        fields.String(validate=validate.OneOf(["send", "cancel"])), validate.Length(equal=1), required=True
     )
     params = fields.Nested(SendParamsSchema, load_default=dict)
 
@@ -192,9 +193,10 @@ class MessageRoutes:
                 summary="Send the draft, or take back the order where no attempt has started",
                 description=(
                     "`send` waits some seconds for the outcome. 200: it is sent. 202: it is on its way, or waits"
-                    " for `params.send_at`; `delivery` of the message tells how far it got. 424: it is refused for"
-                    " good, with the server's reply, and is a draft again. To order twice sends once. `cancel`"
-                    " makes it a draft again, or is 409 where there is no order, or it is too late."
+                    " for `params.send_at`, a hundred years at most; `delivery` of the message tells how far it"
+                    " got. 424: it is refused for good, with the server's reply, and is a draft again. To order"
+                    " twice sends once. `cancel` makes it a draft again, or is 409 where there is no order, or it"
+                    " is too late."
                 ),
                 body=MessageActionsSchema,
                 answers={200: MessageSchema, 202: MessageSchema},
@@ -229,7 +231,7 @@ class MessageRoutes:
 
     async def _change(self, call: Call) -> Answer:
         change = call.change(message_json)
-        current = None if change.current is None else _with_participants(change.current)
+        current = None if change.current is None else _without_from(_with_participants(change.current))
         change = replace(change, patch=_with_participants(change.patch), current=current)
         await self._compose.change(call.user_id, call.path["message_id"], change)
         return Answer(status=204)
@@ -270,11 +272,17 @@ def _wording(body: Mapping[str, Any]) -> Wording:
 
 
 def _with_participants(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a patch or a current state with the core's participants, less From, which is not a client's."""
+    """Return a patch or a current state with the core's participants."""
     if not document.get("participants"):
         return document
-    participants = [each for each in _participants(document["participants"]) if each.type != "From"]
-    return {**document, "participants": participants}
+    return {**document, "participants": _participants(document["participants"])}
+
+
+def _without_from(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a current state with the core's participants less From, which is not a client's."""
+    if not document.get("participants"):
+        return document
+    return {**document, "participants": [each for each in document["participants"] if each.type != "From"]}
 
 
 def _participants(documents: Sequence[Mapping[str, Any]]) -> list[Participant]:

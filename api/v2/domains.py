@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import fields, validate
 
 from api.answers import DomainSchema, DomainsSchema
-from api.fields import PageSchema, StrictSchema, page_arguments
+from api.fields import ListOf, PageSchema, StrictSchema, page_arguments
 from api.routing import Answer, Call, Operation
 from gateway.domain import MAX_NAME, Domain, DomainCheck, DomainStatus, Feature
 from gateway.errors import Conflict, Forbidden, Stale, TooOften
@@ -19,6 +19,7 @@ from gateway.timestamp import rfc3339
 
 _DOMAINS = "/api/v2/domains"
 _DOMAIN = f"{_DOMAINS}/{{name}}"
+_MAX_FEATURES = 16  # there are fewer; one may be named twice
 
 
 class DomainName(fields.String):
@@ -37,12 +38,12 @@ class ContextName(fields.String):
         super().__init__(validate=validate.Length(min=1, max=MAX_NAME), **kwargs)
 
 
-class FeatureList(fields.List[str]):
+class FeatureList(ListOf):
     """What a domain is used for."""
 
     def __init__(self, **kwargs: Any) -> None:
         one = fields.String(validate=validate.OneOf(list(Feature)))
-        super().__init__(one, validate=validate.Length(min=1), **kwargs)
+        super().__init__(one, validate.Length(min=1, max=_MAX_FEATURES), **kwargs)
 
 
 class NewDomainSchema(StrictSchema):
@@ -61,7 +62,7 @@ class CurrentDomainSchema(StrictSchema):
     server_set = frozenset({"name", "context", "last_check", "checks", "expected_config", "role"})
 
     status = fields.String(allow_none=True)
-    features = fields.List(fields.String(), allow_none=True)
+    features = ListOf(fields.String(), validate.Length(max=_MAX_FEATURES), allow_none=True)
 
 
 class DomainPatchSchema(StrictSchema):
@@ -83,9 +84,7 @@ class DomainPatchSchema(StrictSchema):
 class DomainActionsSchema(StrictSchema):
     """What to do with a domain."""
 
-    actions = fields.List(
-        fields.String(validate=validate.OneOf(["check"])), required=True, validate=validate.Length(equal=1)
-    )
+    actions = ListOf(fields.String(validate=validate.OneOf(["check"])), validate.Length(equal=1), required=True)
 
 
 class DomainRoutes:

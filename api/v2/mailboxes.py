@@ -9,7 +9,7 @@ from urllib.parse import quote
 from marshmallow import ValidationError, fields, validate
 
 from api.answers import MailboxesSchema, MailboxSchema
-from api.fields import HeaderText, IdentifierField, MailboxField, PageSchema, StrictSchema, page_arguments
+from api.fields import HeaderText, IdentifierField, ListOf, MailboxField, PageSchema, StrictSchema, page_arguments
 from api.routing import Answer, Call, Operation
 from gateway.address import ascii_host
 from gateway.errors import Conflict, Forbidden, RemoteError, Stale, TooOften
@@ -100,10 +100,10 @@ class MailboxPatchSchema(StrictSchema):
 class MailboxActionsSchema(StrictSchema):
     """What to do with a mailbox."""
 
-    actions = fields.List(
+    actions = ListOf(
         fields.String(validate=validate.OneOf(["disable", "enable", "reset_password", "send_login_link"])),
+        validate.Length(equal=1),
         required=True,
-        validate=validate.Length(equal=1),
     )
 
 

@@ -8,6 +8,7 @@ from marshmallow import fields
 
 from api.answers import MessagesSchema
 from api.fields import IdentifierField, PageSchema, page_arguments
+from api.listing import listed
 from api.routing import Answer, Call, Operation
 from api.v1.messages import message_json
 from gateway.compose import Compose
@@ -48,4 +49,4 @@ class MessageListRoutes:
             identity_id=call.query.get("identity_id"),
         )
         total, messages = await self._compose.list(call.user_id, where, Page(**page_arguments(call.query)))
-        return Answer({"total": total, "messages": [message_json(message) for message in messages]})
+        return Answer(listed("messages", total, messages, message_json))

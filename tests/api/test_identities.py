@@ -185,7 +185,8 @@ async def test_one_question(user: Client, provider: Provider, mongo: Mongo) -> N
     for _ in range(20):
         assert (await user.get(REMOTES)).json["total"] == 1
     await mongo.database.command("profile", 0)
-    profile = await mongo.collection("system.profile").find({"op": "query"}).to_list(None)
-    asked = [(each["command"]["find"], each["command"]["filter"].get("_id")) for each in profile]
+    commands = [each["command"] async for each in mongo.collection("system.profile").find()]
+    asked = [(each["find"], each["filter"].get("_id")) for each in commands if "find" in each]
+    asked += [(each["aggregate"], None) for each in commands if "aggregate" in each]
     # A worker looks for due messages by turns, and all warm tokens are confirmed together by turns.
     assert [name for name, key in asked if name != "messages" and not isinstance(key, dict)] == ["identities"] * 20

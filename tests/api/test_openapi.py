@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from string import ascii_letters
@@ -89,6 +89,32 @@ async def test_server_set_properties(api: Client) -> None:
     """What the server sets can stand in a request, is marked as read-only, and has no rule."""
     properties = api.contract.document["components"]["schemas"]["NewDraft"]["properties"]
     assert properties["delivery"].keys() == {"readOnly", "description"}
+
+
+async def test_bounds(api: Client) -> None:
+    """Every list and every map of a request says how many elements it may have."""
+    components: Mapping[str, Any] = api.contract.document["components"]["schemas"]
+
+    def unbounded(schema: Mapping[str, Any], path: str) -> Iterator[str]:
+        if "$ref" in schema:
+            yield from unbounded(components[schema["$ref"].rpartition("/")[2]], path)
+        for name, each in schema.get("properties", {}).items():
+            kinds = [each.get("type")] if isinstance(each.get("type"), str) else each.get("type", [])
+            is_map = "object" in kinds and "additionalProperties" in each
+            if ("array" in kinds and "maxItems" not in each) or (is_map and "maxProperties" not in each):
+                yield f"{path}.{name}"
+            for part in (each, each.get("items", {}), *each.get("allOf", ()), *each.get("anyOf", ())):
+                yield from unbounded(part, f"{path}.{name}")
+
+    bodies = {
+        f"{verb} {path}": content["schema"]
+        for path, verbs in api.contract.document["paths"].items()
+        for verb, operation in verbs.items()
+        for content in operation.get("requestBody", {}).get("content", {}).values()
+    }
+    assert [each for name, schema in bodies.items() for each in unbounded(schema, name)] == []
+    assert components["Participant"]["properties"]["contact_ids"]["maxItems"] == 100
+    assert components["CurrentRemote"]["properties"]["infos"]["maxProperties"] == 128
 
 
 def reply(status: int, body: Any, **headers: str) -> Reply:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
@@ -34,10 +35,10 @@ async def test_reading(user: Client, provider: Provider, asked: Asked) -> None:
     identity_id = await user.add_remote(provider)
     message_id = await user.draft(identity_id)
     for path, question in {
-        "/api/v2/identities/remotes": "find identities",
+        "/api/v2/identities/remotes": "aggregate identities",
         f"/api/v2/identities/remotes/{identity_id}": "find identities",
         f"/api/v1/messages/{message_id}": "find messages",
-        "/api/v2/messages": "find messages",
+        "/api/v2/messages": "aggregate messages",
     }.items():
         asked.count.clear()
         assert (await user.get(path)).status == 200
@@ -57,6 +58,19 @@ async def test_drafts(user: Client, provider: Provider, asked: Asked) -> None:
     assert asked.count == questions
 
 
+async def test_accounts(user: Client, provider: Provider, asked: Asked) -> None:
+    """To change an account is to look at it, and to store it; what has it checked costs one question more."""
+    path = f"/api/v2/identities/remotes/{await user.add_remote(provider)}"
+    for patch, counted in (
+        ({"display_name": "Me"}, {}),
+        ({"infos": {"pollinterval": "30"}}, {"findAndModify attempts": 1}),
+        ({"credentials": {"inpassword": "x"}}, {"update attempts": 1}),
+    ):
+        asked.count.clear()
+        assert (await user.call("PATCH", path, patch)).status == 204
+        assert asked.count == {"find identities": 2, "update identities": 1, **counted}, patch
+
+
 async def test_sending(user: Client, provider: Provider, asked: Asked) -> None:
     """A message alone: five questions order it, three claim it, three send and record it."""
     message_id = await user.draft(await user.add_remote(provider, protocol="smtp"))
@@ -68,6 +82,18 @@ async def test_sending(user: Client, provider: Provider, asked: Asked) -> None:
     sent = Counter({"find identities": 1, "find raws": 1, "update messages": 1})
     and_looked_again = Counter({"find messages": 1})
     assert asked.count <= ordered + claimed + sent + and_looked_again
+
+
+async def test_an_order_that_stands(user: Client, provider: Provider, asked: Asked) -> None:
+    """Where an order stands it is answered when that is safe, which is one question more."""
+    message_id = await user.draft(await user.add_remote(provider))
+    later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    assert (await user.send(message_id, send_at=later)).status == 202
+    asked.count.clear()
+    assert (await user.send(message_id)).status == 202
+    by_worker = Counter({"find messages": 1})  # the first order woke it
+    assert asked.count - by_worker <= Counter({"find messages": 1, "findAndModify messages": 1})
+    assert asked.count["findAndModify messages"] == 1
 
 
 async def test_many(user: Client, provider: Provider, asked: Asked) -> None:

@@ -36,6 +36,7 @@ from storage.embedded import EmbeddedMongod
 from storage.mongo import Mongo
 from tests.client import draft, remote
 from tests.conftest import FRIEND, ME
+from tests.content import content, let_go
 from tests.e2e.conftest import Site
 
 NewSite = Callable[..., Site]
@@ -382,8 +383,9 @@ async def test_traceback(root_logger: logging.Logger, capsys: pytest.CaptureFixt
         network = Network(NetworkSection(allow=("127.0.0.0/8",), ports=(port,), allow_plaintext=True))
         endpoint = Endpoint("127.0.0.1", port, TLSMode.NONE, SignIn("me", SECRET))
         envelope = Envelope("me@elsewhere.example", ("friend@elsewhere.example",), smtputf8=False)
+        adapter = SmtpAdapter(network, "gateway.example")
         with pytest.raises(RemoteError) as raised:
-            await SmtpAdapter(network, "gateway.example").submit(endpoint, envelope, b"Subject: x\r\n\r\n")
+            await adapter.submit(endpoint, envelope, content(b"Subject: x\r\n\r\n"), let_go)
     root_logger.error("it failed", exc_info=raised.value)
     shown = capsys.readouterr().err + "".join(traceback.format_exception(raised.value))
     assert re.search(r"it failed.*SignInRefused", shown, re.DOTALL)

@@ -122,10 +122,22 @@ class Author:
             await author.call("POST", "/api/v1/users", json=me)
             signed_in = await author.call("POST", "/api/v1/authentications", json=me)
             author._token = signed_in["tokens"]["access_token"]
-            identities = await author.call("GET", "/api/v2/identities/locals")
-            body = draft(identities["local_identities"][0]["identity_id"])
-            author.draft = (await author.call("POST", "/api/v1/messages", json=body))["location"]
+            author.draft = await author.write("A body.")
             yield author
+
+    async def write(self, body: str) -> str:
+        """Create a draft; return its path."""
+        (identity,) = (await self.call("GET", "/api/v2/identities/locals"))["local_identities"]
+        created = await self.call("POST", "/api/v1/messages", json=draft(identity["identity_id"], body=body))
+        location: str = created["location"]
+        return location
+
+    async def size(self, path: str) -> int:
+        """Read an answer to its end; return how many bytes it has."""
+        headers = {"Authorization": f"Bearer {self._token}"}
+        async with self._session.get(self._url + path, headers=headers) as response:
+            assert response.ok
+            return sum([len(piece) async for piece in response.content.iter_any()])
 
     @property
     def attachments(self) -> str:

@@ -169,6 +169,7 @@ def test_open_files(caplog: pytest.LogCaptureFixture) -> None:
 
 SLOW_CLIENTS, IDLE_CLIENTS, READERS = 200, 5_000, 100
 FILE_BYTES = 20_000_000
+LISTS, LONG_LIST, MESSAGE_BYTES = 20, 100, 1_000_000
 RESIDENT_MIB = 250
 
 
@@ -280,4 +281,25 @@ async def test_a_hundred_slow_readers(new_site: NewSite, figures: Figures) -> No
         figures("most memory of the gateway before these readers, MiB", before)
         figures("most memory of the gateway with these readers, MiB", resident(pid, "VmHWM"))
         figures("the slowest request beside these readers, ms", round(max(seconds) * 1000))
+        assert resident(pid, "VmHWM") < RESIDENT_MIB
+
+
+@pytest.mark.torture
+async def test_long_lists(new_site: NewSite, figures: Figures) -> None:
+    """Lists of 100 MB, twenty at once and as many whose readers have stopped, take little memory."""
+    site = new_site()
+    async with process_at(site) as pid, Author.at(site.url) as author, AsyncExitStack() as stack:
+        for _ in range(LONG_LIST):
+            await author.write("x" * MESSAGE_BYTES)
+        before = resident(pid, "VmHWM")
+        for _ in range(LISTS):
+            wire = await stack.enter_async_context(Wire.to(site.url))
+            await wire.send(author.head("GET", "/api/v2/messages?limit=200"))
+        async with Author.at(site.url) as other, others(other) as seconds:
+            sizes = await asyncio.gather(*(author.size("/api/v2/messages?limit=200") for _ in range(LISTS)))
+            assert min(sizes) > LONG_LIST * MESSAGE_BYTES
+        figures("lists of 100 MB read at once, beside as many that were not read", LISTS)
+        figures("most memory of the gateway before these lists, MiB", before)
+        figures("most memory of the gateway with these lists, MiB", resident(pid, "VmHWM"))
+        figures("the slowest request beside these lists, ms", round(max(seconds) * 1000))
         assert resident(pid, "VmHWM") < RESIDENT_MIB

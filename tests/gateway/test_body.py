@@ -47,6 +47,12 @@ def test_excerpt_is_one_short_line(body: str, is_plain: bool) -> None:
 # -- HTML as text ------------------------------------------------------------------------------------------------
 
 
+def test_excerpt_of_very_much_html() -> None:
+    """Of HTML without a text to show nothing is read behind its first pages."""
+    assert excerpt("<p>" * 30_000 + "Hello", is_plain=False) == "Hello"
+    assert excerpt("<p>" * 300_000 + "Hello", is_plain=False) == ""
+
+
 @pytest.mark.parametrize(
     ("html", "text"),
     [

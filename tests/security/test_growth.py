@@ -4,6 +4,9 @@ Every regular expression of the program is held by itself, in the ways in which 
 comes from outside as a whole. A first run with a short text finds what is worth a look. That is measured: processor
 time of this thread, the least of several runs, for a text and for one sixteen times as long. What is linear takes
 sixteen times as long for it, what is quadratic 256 times.
+
+A body within its limit can still hold half a million elements or names. What is looked at of these is counted, and
+so is what the answer tells of them.
 """
 
 from __future__ import annotations
@@ -17,18 +20,28 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from marshmallow import Schema, ValidationError, fields
 
+import api.main  # noqa: F401 - with it all schemas are there
+from api import problems
+from api.answers import AnswerSchema, ProblemSchema
+from api.fields import MOST_FAULTS, PageSchema, StrictSchema
 from api.multipart import parameters
+from api.routing import validated
+from api.v1.messages import NewDraftSchema
 from gateway.address import normalise_identifier, parse_host_port
 from gateway.attach import file_name, media_type
 from gateway.body import excerpt, html_to_text
 from gateway.domain import parse_context, parse_domain
+from gateway.errors import Invalid
 from gateway.flowed import flowed
 from protocols.folder import from_modified_utf7, parse_list, parse_prefix
 from protocols.imap_client import capabilities_in, status_in
 from protocols.replies import printable
+from tests.client import Client
 
 Reader = Callable[[str], object]
 
@@ -67,7 +80,7 @@ def uses() -> Iterator[tuple[str, Reader]]:
             yield f"{module}: {way} {literal!r}", reader(re.compile(literal), way)
         for name, value in vars(import_module(module)).items() if "re.compile(" in source else ():
             if isinstance(value, re.Pattern):
-                for way in set(re.findall(rf"\b{name}\.({'|'.join(WAYS)})\b", source)):
+                for way in sorted(set(re.findall(rf"\b{name}\.({'|'.join(WAYS)})\b", source))):
                     yield f"{module}: {name}.{way}", reader(value, way)
 
 
@@ -157,3 +170,111 @@ def test_parsers(read: Reader, texts: Sequence[tuple[str, str]]) -> None:
 def test_the_measure_can_tell(pattern: str, steep: bool) -> None:
     """A pattern that goes back is found, one that does not is not."""
     assert is_steep(reader(re.compile(pattern), "match"), "", "a") is steep
+
+
+# -- bodies ------------------------------------------------------------------------------------------------------
+
+MANY = 100_000
+MOST_TOLD = 65_536  # bytes of an answer that tells what is wrong
+NAMES = dict.fromkeys(map(str, range(MANY)), 0)
+WRONG = ["x" * MANY, "\0" * MANY, "@" * MANY, [0] * MANY, NAMES, {"x" * MANY: 0}]
+
+
+class Counted:
+    """Something with very many elements, which counts those that are looked at."""
+
+    def __init__(self, *elements: Any) -> None:
+        super().__init__(*elements)
+        self.looked_at = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for each in super().__iter__():  # type: ignore[misc]
+            self.looked_at += 1
+            yield each
+
+
+class CountedList(Counted, list[Any]):
+    """Such a list."""
+
+
+class CountedMap(Counted, dict[str, Any]):
+    """Such a map."""
+
+
+def kinds(of: type[Schema]) -> Iterator[type[Schema]]:
+    """Yield the schemas of requests."""
+    for each in of.__subclasses__():
+        if each.__module__.startswith("api.") and not issubclass(each, AnswerSchema | ProblemSchema):
+            yield each
+            yield from kinds(each)
+
+
+SCHEMAS = sorted({*kinds(Schema)}, key=str)
+PLURAL = [
+    pytest.param(field, id=f"{schema.__name__}.{name}")
+    for schema in SCHEMAS
+    for name, field in schema().fields.items()
+    if isinstance(field, fields.List | fields.Dict)
+]
+
+
+@pytest.mark.parametrize("field", PLURAL)
+def test_counted_first(field: fields.Field[Any]) -> None:
+    """No element of a list or map is looked at where there are more than there may be."""
+    kind, elements = (CountedList, [0] * MANY) if isinstance(field, fields.List) else (CountedMap, NAMES)
+    one = kind(elements)
+    with pytest.raises(ValidationError):
+        field.deserialize(one)
+    assert one.looked_at == 0
+
+
+def refusal(schema: type[Schema], document: Any) -> Invalid | None:
+    """Return how a document is refused, if it is, after a look at how long the answer is."""
+    try:
+        validated(schema(), document)
+    except Invalid as error:
+        body = problems.of_error(error).body
+        assert isinstance(body, bytes)
+        assert len(body) < MOST_TOLD
+        return error
+    return None
+
+
+OF_BODIES = [each for each in SCHEMAS if each.error_messages is not PageSchema.error_messages]
+
+
+@pytest.mark.parametrize("schema", OF_BODIES)
+def test_little_is_told(schema: type[Schema]) -> None:
+    """Whatever a body is full of, the answer stays short."""
+    for wrong in WRONG:
+        refusal(schema, dict.fromkeys(schema().fields, wrong))
+
+
+@pytest.mark.parametrize("schema", [each for each in SCHEMAS if issubclass(each, StrictSchema)])
+def test_unknown_names(schema: type[Schema]) -> None:
+    """Of very many names that there are not some are told, and that there are more."""
+    refused = refusal(schema, NAMES)
+    assert refused
+    assert len(refused.errors) == MOST_FAULTS
+    assert f"breaks more than {MOST_FAULTS} rules" in str(refused)
+    assert refusal(schema, {"x" * MANY: 0})
+
+
+def test_faults_of_elements() -> None:
+    """Nobody looks for more faults than are told, in a list of as many elements as it may have."""
+    contacts = [CountedList([0] * 100) for _ in range(1000)]
+    participants = [{"address": "a@b.example", "type": "To", "contact_ids": each} for each in contacts]
+    refused = refusal(NewDraftSchema, {"user_identities": [str(uuid4())], "participants": participants})
+    assert refused
+    assert refused.errors.keys() == {f"participants.0.contact_ids.{number}" for number in range(100)}
+    assert f"breaks more than {MOST_FAULTS} rules" in str(refused)
+    assert sum(each.looked_at for each in contacts) <= 100 * (MOST_FAULTS + 1)
+
+
+@pytest.mark.parametrize("piece", ["[", '{"a":'])
+async def test_depth(api: Client, piece: str) -> None:
+    """A body that is nested very often is no JSON."""
+    reply = await api.request(
+        "POST", "/api/v1/users", data=piece * MANY, headers={"Content-Type": "application/json"}
+    )
+    assert reply.status == 400

@@ -14,7 +14,7 @@ import pytest
 
 from gateway.errors import Conflict, NotFound
 from gateway.identity import Credentials, IdentityStatus, IdentityType, UserIdentity
-from gateway.ports import Page, system_clock
+from gateway.ports import Page, Portions, system_clock
 from gateway.roles import Role
 from gateway.user import Tokens, User
 from storage import domains, erasures, identities, secrets, tokens, users
@@ -87,7 +87,7 @@ async def test_round_trip(stores: Stores) -> None:
     assert await stores.users.get(user.user_id) == user
     assert await stores.users.find("sOMEONE") == (user, "hash")
     assert await stores.users.find("nobody") is None
-    assert await stores.identities.list(user.user_id, {}, Page()) == (1, [identity])
+    assert await stores.identities.list(user.user_id, {}, Page()) == (1, Portions([identity]))
     assert await stores.identities.credentials(user.user_id, identity.identity_id) == Credentials({})
     with pytest.raises(NotFound):
         await stores.users.get(str(uuid4()))
