@@ -59,9 +59,17 @@ def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedMongod]
     server = EmbeddedMongod(directory)
     with asyncio.Runner() as runner:
         runner.run(server.start())
+        runner.run(let_nothing_expire(server))
         yield server
         runner.run(server.stop())
     shutil.rmtree(directory)  # some 300 MB, of which pytest would keep three
+
+
+async def let_nothing_expire(server: EmbeddedMongod) -> None:
+    """Have it remove nothing by itself: what tests write is of another year."""
+    mongo = Mongo(server.uri, "test")
+    await mongo.client.admin.command({"setParameter": 1, "ttlMonitorEnabled": False})
+    mongo.close()
 
 
 @pytest.fixture

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import random
 import socket
+from collections.abc import Sequence
+
+_PORTS = range(10_000, 32_000)
+"""Below those that Linux hands out by itself, so that no connection and no other server gets one in between."""
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> Sequence[int]:
     """Return ports that nobody listens on at the moment."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
+    free: list[socket.socket] = []
+    while len(free) < count:
+        try:
+            free.append(socket.create_server(("127.0.0.1", random.choice(_PORTS))))  # noqa: S311 - no secret
+        except OSError:
+            continue
+    ports = [each.getsockname()[1] for each in free]
+    for each in free:
         each.close()
     return ports
 
