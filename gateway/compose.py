@@ -1,9 +1,9 @@
 """Composing: create, read, change and delete drafts.
 
 Creating: 1. the identity has to be one of the user's; 2. an answer takes from its parent what the client left out;
-3. the header's From is rebuilt from the identity, and a Sender has to be the user, too; 4. the discussion is the
-parent's, or derived from who takes part; 5. the draft is stored under the client's id or a new one. A client that
-repeats a creation after a lost answer, with the same id and the same body, gets the same draft.
+3. the header's From is rebuilt from the identity; 4. the discussion is the parent's, or derived from who takes
+part; 5. the draft is stored under the client's id or a new one. A client that repeats a creation after a lost
+answer, with the same id and the same body, gets the same draft.
 
 Changing: the same with the draft as the patch leaves it, stored if nobody has changed it meanwhile; else again.
 """
@@ -95,7 +95,6 @@ class Compose:
             parent = await self._parent(message.user_id, wording.parent_id)
             wording = await self._as_answer(message.user_id, wording, parent)
             discussion, ancestors = parent.discussion_id, reply.ancestors(parent)
-        await check_sender(self.identities, wording.participants, identity)
         participants = with_sender(wording.participants, identity)
         if not wording.parent_id:
             discussion, ancestors = discussion_id(message.user_id, participants), ()
@@ -196,7 +195,7 @@ async def check_sender(identities: Identities, participants: Sequence[Participan
         if each.address.lower() not in await _senders(identities, identity):
             where = "a local" if identity.type is IdentityType.LOCAL else "an"
             told = f"Must be the address of {where} identity of yours. Leave Sender out, or use Reply-To."
-            raise Invalid("The draft has somebody else as Sender.", {f"participants.{number}.address": [told]})
+            raise Invalid("The draft has somebody else as its Sender.", {f"participants.{number}.address": [told]})
 
 
 async def _senders(identities: Identities, identity: UserIdentity) -> Collection[str]:
@@ -221,7 +220,6 @@ def _seen(message: Message) -> dict[str, Any]:
 
 def _reworded(message: Message, patch: Mapping[str, Any]) -> Wording:
     """Return the wording that a merge patch leaves; what it removes goes back to its default. Raises Invalid."""
-    before = _seen(message) | {"participants": message.participants}  # with From, so that a fault has its place
-    values = merge(before, patch)
+    values = merge(_seen(message), patch)
     identities = values.pop("user_identities")
     return Wording(identity_id=identities[0], **values)

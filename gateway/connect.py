@@ -42,6 +42,7 @@ from gateway.throttle import Attempt, Throttle
 
 _TRIES = 100  # of a change that others come before, each time
 _TOKEN = "accesstoken"  # noqa: S105 - the key of one
+_TOKENS = {_TOKEN, "refreshtoken"}
 _DEFAULTED = 2  # keys of infos that are stored with a default, and do not count where the client left them out
 
 
@@ -124,8 +125,7 @@ class Connect:
     async def get(self, user_id: str, identity_id: str, kind: IdentityType) -> UserIdentity:
         """Return an identity of the user. Raises NotFound, also for one of the other type."""
         identity = await self.identities.get(user_id, identity_id)
-        if identity.type is not kind:
-            raise NotFound("There is no such identity.")
+        _require(identity, kind)
         return identity
 
     async def list(
@@ -143,8 +143,8 @@ class Connect:
         change = replace(change, patch=_changeable(change.patch), current=_changeable(change.current))
         counted = False
         for _ in range(_TRIES):
-            identity = await self.get(user_id, identity_id, IdentityType.REMOTE)
-            stored = await self.identities.credentials(user_id, identity_id)
+            identity, stored = await self.identities.with_credentials(user_id, identity_id)
+            _require(identity, IdentityType.REMOTE)
             credentials = _merged(stored, change.patch)
             after = self._changed(identity, change.patch, credentials)
             brought = change.patch.get("credentials") or {}
@@ -214,11 +214,12 @@ class Connect:
         return attempt
 
     async def _to_be_tried(self, identity: UserIdentity, values: Mapping[str, Any], *, soon: bool) -> None:
-        """Count the check that a worker makes ``soon``, and credentials that are new there, but not a token alone.
+        """Count the check that a worker makes ``soon``, and credentials that are new there, but not tokens alone.
 
         Raises TooOften.
         """
-        costs = ["probe"] * soon + ["credentials"] * bool(values.keys() - {_TOKEN})
+        new = {key for key, value in values.items() if value} - _TOKENS
+        costs = ["probe"] * soon + ["credentials"] * bool(new)
         if costs:
             await self.throttle.spend_all(costs, _at(identity))
 
@@ -231,6 +232,12 @@ class Connect:
                 await self.history.forget(identity)
                 return
         raise Conflict("The identity is being changed. Try again when that is done.")
+
+
+def _require(identity: UserIdentity, kind: IdentityType) -> None:
+    """Raise NotFound for an identity of the other type."""
+    if identity.type is not kind:
+        raise NotFound("There is no such identity.")
 
 
 def _identifier(text: str) -> str:

@@ -259,9 +259,6 @@ class Identities(Protocol):
     async def with_credentials(self, user_id: str, identity_id: str) -> tuple[UserIdentity, Credentials]:
         """Return an identity of the user with its decrypted credentials. Raises NotFound."""
 
-    async def credentials(self, user_id: str, identity_id: str) -> Credentials:
-        """Return the decrypted credentials, empty where there are none. Raises NotFound."""
-
     async def change(
         self, before: UserIdentity, after: UserIdentity, credentials: Credentials | None, *, exactly: bool
     ) -> bool:
@@ -468,7 +465,7 @@ class Domains(Protocol):
         """Return the domains that share a context."""
 
     async def save(self, before: Domain, after: Domain) -> bool:
-        """Store the status, features, roles, records and time of the next check that ``after`` changes.
+        """Store what ``after`` changes of status, features, roles, records, the next check, context and ``ours``.
 
         If nobody has changed the domain since ``before`` was read; True when so. Atomic.
         """
@@ -493,7 +490,7 @@ class Invitations(Protocol):
     async def add(self, invitation: Invitation, notice: Notice | None) -> None:
         """Store an invitation, and that a mail is to tell of it, if one is: both or neither.
 
-        Raises Conflict (the address is invited to that domain already).
+        Raises Conflict (the address is invited to that domain already, and that is not void).
         """
 
     async def list(self, domain: str, now: datetime, page: Page) -> tuple[int, Sequence[Invitation]]:
@@ -506,7 +503,10 @@ class Invitations(Protocol):
         """Take an invitation back. Raises NotFound."""
 
     async def set_token(self, invitation_id: str, token: str) -> bool:
-        """Let this token, and no other, accept the invitation; stored is its hash. False when there is none."""
+        """Let this token, and no other, accept the invitation; stored is its hash.
+
+        False when there is none, or it is void: who has invited could not give that role any more.
+        """
 
     async def of_token(self, token: str, now: datetime) -> Invitation:
         """Return the invitation that the token accepts. Raises NotFound."""

@@ -170,12 +170,11 @@ class Quota:
 
 @dataclass(slots=True)
 class Reservation:
-    """Bytes of a user that are counted for what is being stored: ``size``, of which ``came`` have come."""
+    """Bytes of a user that are counted for what is being stored, ``size`` of them."""
 
     quota: Quota
     user_id: str
     size: int = 0
-    came: int = 0
 
     async def grow(self, least: int, most: int) -> None:
         """Count ``most`` bytes more, or if there is no room for these, ``least``. Raises Full."""
@@ -190,9 +189,10 @@ class Reservation:
 
     async def counted(self, pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         """Yield what is to be stored, each piece as soon as it is counted. Raises Full."""
+        came = 0
         async for piece in pieces:
-            self.came += len(piece)
-            if (short := self.came - self.size) > 0:
+            came += len(piece)
+            if (short := came - self.size) > 0:
                 await self.grow(short, max(short, _STEP))
             yield piece
 

@@ -31,10 +31,14 @@ class Routing:
         return identity, self.to(identity, credentials)
 
     async def of(self, identity: UserIdentity) -> Route:
-        """Return the route, credentials included. Raises NotFound (deleted meanwhile), Invalid (no server)."""
+        """Return the route, credentials included. Raises NotFound (deleted meanwhile), Invalid (no server).
+
+        The servers are those that are stored now, with the credentials: no password goes to servers of before.
+        """
         if identity.type is IdentityType.LOCAL:
             return self.to(identity, Credentials({}))
-        return self.to(identity, await self.identities.credentials(identity.user_id, identity.identity_id))
+        _, route = await self.find(identity.user_id, identity.identity_id)
+        return route
 
     def server(self, identity: UserIdentity) -> str:
         """Return ``host:port`` of where its mail goes. Raises Invalid (no server)."""

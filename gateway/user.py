@@ -11,8 +11,7 @@ RESERVED_NAMES = frozenset({"postmaster", "abuse"})
 
 ROLE_NAMES = frozenset(
     {
-        *("info", "marketing", "sales", "support", "noc", "security"),  # RFC 2142 §§3, 4
-        *("hostmaster", "usenet", "news", "webmaster", "www", "uucp", "ftp"),  # RFC 2142 §5
+        *("noc", "security", "hostmaster", "webmaster"),  # RFC 2142 §§4, 5
         *("admin", "administrator", "root", "mailer-daemon", "noreply", "no-reply"),
     }
 )

@@ -141,10 +141,6 @@ class MongoIdentities:
         sealed = _unescaped(document["credentials"])
         return Credentials(await self._vault.decrypt(sealed) if sealed else {})
 
-    async def credentials(self, user_id: str, identity_id: str) -> Credentials:
-        """Return the decrypted credentials, empty where there are none. Raises NotFound."""
-        return await self._opened(await self._document(user_id, identity_id))
-
     @translating
     async def change(
         self, before: UserIdentity, after: UserIdentity, credentials: Credentials | None, *, exactly: bool

@@ -59,8 +59,8 @@ class Importance(fields.Integer):
 class NewDraftSchema(StrictSchema):
     """A draft to create. It names one identity of the user's.
 
-    It has one ``Sender`` at most, the address of an identity of the user's; a local one's where the draft is on
-    behalf of a local one.
+    It has one ``Sender`` at most. To be sent, that has to be the address of an identity of the user's, of a local
+    one where the draft is on behalf of a local one.
     """
 
     server_set = frozenset({

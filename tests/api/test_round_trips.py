@@ -68,7 +68,7 @@ async def test_accounts(user: Client, provider: Provider, asked: Asked) -> None:
     ):
         asked.count.clear()
         assert (await user.call("PATCH", path, patch)).status == 204
-        assert asked.count == {"find identities": 2, "update identities": 1, **counted}, patch
+        assert asked.count == {"find identities": 1, "update identities": 1, **counted}, patch
 
 
 async def test_sending(user: Client, provider: Provider, asked: Asked) -> None:

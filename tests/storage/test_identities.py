@@ -10,8 +10,20 @@ from uuid import uuid4
 
 import pytest
 
-from gateway.identity import Credentials, IdentityStatus, IdentityType, UserIdentity
-from gateway.ports import ROOM, Page, Portions, Room
+from gateway.config import NetworkSection
+from gateway.identity import (
+    Credentials,
+    Endpoint,
+    IdentityStatus,
+    IdentityType,
+    SignIn,
+    TLSMode,
+    UserIdentity,
+)
+from gateway.ports import ROOM, Adapter, Outside, Page, Portions, Room
+from gateway.route import Routing
+from protocols.network import Network
+from protocols.smtp import SmtpAdapter
 from storage import identities, secrets
 from storage.identities import MongoIdentities
 from storage.mongo import Mongo
@@ -53,6 +65,20 @@ async def add(store: MongoIdentities, *several: UserIdentity) -> None:
     """Store identities."""
     for each in several:
         await store.add(each, NONE)
+
+
+async def test_servers_and_credentials_together(store: MongoIdentities) -> None:
+    """A password goes to the servers that it is stored with, not to those that were read before it came."""
+    before = identity(host="smtp.elsewhere.example")
+    await store.add(before, Credentials({"inusername": "me", "inpassword": "no matter"}))
+    changed = replace(before, infos={"outserver": "smtp.example.org"})
+    assert await store.change(
+        before, changed, Credentials({"inusername": "me", "inpassword": "mine"}), exactly=True
+    )
+    smtp = SmtpAdapter(Network(NetworkSection()), "gateway.example")
+    routing = Routing(store, Outside({"smtp": Adapter(smtp)}, Endpoint("relay", 25, TLSMode.NONE)))
+    outgoing = (await routing.of(before)).outgoing
+    assert (outgoing.host, outgoing.sign_in) == ("smtp.example.org", SignIn("me", "mine"))
 
 
 async def test_claim(store: MongoIdentities) -> None:

@@ -64,7 +64,7 @@ class Place:
         started = await opened(self.mongo, self.key_file)
         for gateway in (self.gateway, MongoIdentities(self.mongo, started, system_clock)):
             for identity_id, credentials in self.held.items():
-                assert await gateway.credentials("user", identity_id) == credentials
+                assert (await gateway.with_credentials("user", identity_id))[1] == credentials
         await started.close()
 
     async def sealed_with(self) -> set[bytes]:
@@ -365,7 +365,7 @@ async def test_several_machines(place: Place, vault: Vault, tmp_path: Path) -> N
     gateway = MongoIdentities(place.mongo, other, system_clock)
     async for _ in Rotation(place.mongo, vault, grace_s=0).run():
         for identity_id, credentials in place.held.items():
-            assert await gateway.credentials("user", identity_id) == credentials
+            assert (await gateway.with_credentials("user", identity_id))[1] == credentials
     assert read_key_file(place.key_file) == [prepared]
     await place.check()
     await other.close()
@@ -378,10 +378,10 @@ async def test_machine_without_the_key(place: Place, vault: Vault, tmp_path: Pat
     gateway = MongoIdentities(place.mongo, other, system_clock)
     await rotated(place.mongo, vault)
     with pytest.raises(Unavailable):
-        await gateway.credentials("user", next(iter(place.held)))
+        await gateway.with_credentials("user", next(iter(place.held)))
     shutil.copy(place.key_file, tmp_path / "copy")
     for identity_id, credentials in place.held.items():
-        assert await gateway.credentials("user", identity_id) == credentials
+        assert (await gateway.with_credentials("user", identity_id))[1] == credentials
     await other.close()
 
 
@@ -485,7 +485,7 @@ async def test_kms(place: Place, services: list[Path]) -> None:
         before.add(bytes(data_key["_id"]))
         gateway = MongoIdentities(place.mongo, vault, system_clock)
         for identity_id, credentials in place.held.items():
-            assert await gateway.credentials("user", identity_id) == credentials
+            assert (await gateway.with_credentials("user", identity_id))[1] == credentials
         await vault.close()
     with pytest.raises(StartError, match="The KMS aws does not"):
         await opened(place.mongo, place.key_file)

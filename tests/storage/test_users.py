@@ -88,7 +88,8 @@ async def test_round_trip(stores: Stores) -> None:
     assert await stores.users.find("sOMEONE") == (user, "hash")
     assert await stores.users.find("nobody") is None
     assert await stores.identities.list(user.user_id, {}, Page()) == (1, Portions([identity]))
-    assert await stores.identities.credentials(user.user_id, identity.identity_id) == Credentials({})
+    found = await stores.identities.with_credentials(user.user_id, identity.identity_id)
+    assert found == (identity, Credentials({}))
     with pytest.raises(NotFound):
         await stores.users.get(str(uuid4()))
 
