@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -21,6 +22,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_writer import StreamWriter
 from aiohttp.payload import Payload
 
+from gateway.errors import GatewayError
 from gateway.ports import Portions
 
 logger = logging.getLogger(__name__)
@@ -54,14 +56,14 @@ def listed(name: str, total: int, found: Portions[Item], shown: Callable[[Item],
 async def _pieces(
     beginning: bytes, rest: AsyncGenerator[list[Item], None], shown: Callable[[Item], Any]
 ) -> AsyncGenerator[bytes, None]:
-    is_first = beginning.endswith(b"[")
+    separator = b"" if beginning.endswith(b"[") else b","
     async with aclosing(rest) as portions:
         yield beginning
         del beginning
         async for portion in portions:
             if portion:
-                yield _joined(portion, shown) if is_first else b"," + _joined(portion, shown)
-                is_first = False
+                yield separator + _joined(portion, shown)
+                separator = b","
     yield b"]}"
 
 
@@ -79,6 +81,7 @@ class _Body(Payload):
         super().__init__(pieces, content_type="application/json")
         self._pieces = pieces
         self._timeout_s = timeout_s
+        self._context = copy_context()  # of the request, of which logs tell; it ends before the answer is written
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """Write all of it. Raises ConnectionError."""
@@ -96,7 +99,8 @@ class _Body(Payload):
             if isinstance(error, TimeoutError):
                 raise ConnectionAbortedError("The client takes the answer too slowly.") from error
             if isinstance(error, Exception) and not isinstance(error, ConnectionError):
-                logger.warning("a list was broken off", exc_info=error)
+                why = None if isinstance(error, GatewayError) else error
+                self._context.run(logger.warning, "a list was broken off: %s", error, exc_info=why)
             raise
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> NoReturn:  # noqa: ARG002 - aiohttp's

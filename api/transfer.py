@@ -200,7 +200,8 @@ class _Intake:
             return None
         where = {"protocol": body["protocol"], "identifier": identifier}
         _, found = await self._core.connect.list(user_id, IdentityType.REMOTE, where, Page(1))
-        return next(iter([each async for each in found]), None)
+        there = [each async for each in found]
+        return there[0] if there else None
 
     async def _change(self, name: str, identity: UserIdentity, said: dict[str, Any]) -> bool:
         """Change what is said otherwise; True if anything was. What is not said stays."""

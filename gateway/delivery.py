@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -18,6 +18,7 @@ from enum import StrEnum
 from gateway.errors import GatewayError, RemoteError, Unanswered
 
 _FOUND = "The attempt was cut off; the Sent folder shows that the message had been accepted."
+_PERHAPS = "An attempt was cut off, and may have got through. "
 
 
 class DeliveryState(StrEnum):
@@ -56,15 +57,15 @@ class Reply:
 class Recipient:
     """One address of the envelope, with the last answer of the server for it.
 
-    ``put_off``: whatever became of an attempt that was cut off, this one has not got the message by it, because the
-    server had said "later" before.
+    ``deferred``: whatever became of an attempt that was cut off, this one has not got the message by it, because
+    the server had said "later" before.
     """
 
     address: str
     state: RecipientState = RecipientState.QUEUED
     smtp_code: int | None = None
     smtp_reply: str | None = None
-    put_off: bool = False
+    deferred: bool = False
 
     @property
     def told(self) -> str:
@@ -134,37 +135,37 @@ def before_data(delivery: Delivery, replies: Mapping[str, Reply]) -> Delivery:
     Whom it refuses is decided on, and whom it puts off has not got it: when the attempt is cut off later, nobody
     could tell any more. Who may have got it by an attempt before still may.
     """
+
+    def noted(recipient: Recipient, reply: Reply) -> Recipient:
+        if reply.state is RecipientState.ACCEPTED:  # to be sent the message, which nobody has before its end
+            return replace(recipient, deferred=False)
+        may_have_it = delivery.in_doubt and not recipient.deferred
+        deferred = reply.state is RecipientState.QUEUED and not may_have_it
+        return replace(_decided(recipient, reply), deferred=deferred)
+
+    return _heard(delivery, replies, noted)
+
+
+def _heard(
+    delivery: Delivery, replies: Mapping[str, Reply], change: Callable[[Recipient, Reply], Recipient]
+) -> Delivery:
+    """Return the delivery with the recipients changed on whom there was no decision, and now is a reply."""
     recipients = tuple(
-        _before_data(r, reply, may_have_it=delivery.in_doubt and not r.put_off)
-        if (reply := replies.get(r.address)) and r.state is RecipientState.QUEUED
-        else r
+        change(r, reply) if r.state is RecipientState.QUEUED and (reply := replies.get(r.address)) else r
         for r in delivery.recipients
     )
     return replace(delivery, recipients=recipients)
 
 
-def _before_data(recipient: Recipient, reply: Reply, *, may_have_it: bool) -> Recipient:
-    if reply.state is RecipientState.ACCEPTED:  # nobody has until the data's end is answered
-        return replace(recipient, put_off=False)
-    put_off = reply.state is RecipientState.QUEUED and not may_have_it
-    return _told(recipient, reply, put_off=put_off)
-
-
-def _told(recipient: Recipient, reply: Reply, *, put_off: bool) -> Recipient:
-    return replace(recipient, state=reply.state, smtp_code=reply.code, smtp_reply=reply.text, put_off=put_off)
+def _decided(recipient: Recipient, reply: Reply) -> Recipient:
+    return replace(recipient, state=reply.state, smtp_code=reply.code, smtp_reply=reply.text)
 
 
 def after_replies(
     delivery: Delivery, replies: Mapping[str, Reply], patience: Patience, *, files_copy: bool
 ) -> Delivery:
     """Return the delivery after an attempt in which the server decided per recipient."""
-    recipients = tuple(
-        _told(r, reply, put_off=r.put_off)
-        if (reply := replies.get(r.address)) and r.state is RecipientState.QUEUED
-        else r
-        for r in delivery.recipients
-    )
-    return _settled(replace(delivery, recipients=recipients), patience, files_copy=files_copy)
+    return _settled(_heard(delivery, replies, _decided), patience, files_copy=files_copy)
 
 
 def got_through(delivery: Delivery, now: datetime) -> Delivery:
@@ -174,8 +175,8 @@ def got_through(delivery: Delivery, now: datetime) -> Delivery:
     """
     recipients = tuple(
         replace(r, state=RecipientState.ACCEPTED, smtp_code=None, smtp_reply=_FOUND)
-        if r.state is RecipientState.QUEUED and not r.put_off
-        else replace(r, put_off=False)
+        if r.state is RecipientState.QUEUED and not r.deferred
+        else replace(r, deferred=False)
         for r in delivery.recipients
     )
     after = replace(delivery, recipients=recipients, in_doubt=False)
@@ -191,15 +192,16 @@ def after_error(delivery: Delivery, error: GatewayError, patience: Patience, *, 
     """
     code, reply = (error.code, error.reply or str(error)) if isinstance(error, RemoteError) else (None, str(error))
     state = RecipientState.QUEUED if error.temporary else RecipientState.REJECTED
+    perhaps = _PERHAPS if delivery.in_doubt and not error.temporary else ""
     recipients = tuple(
-        replace(r, state=state, smtp_code=code, smtp_reply=reply)
-        if r.state is RecipientState.QUEUED and not (r.put_off and error.temporary)
+        replace(r, state=state, smtp_code=code, smtp_reply=reply if r.deferred else perhaps + reply)
+        if r.state is RecipientState.QUEUED and not (r.deferred and error.temporary)
         else r
         for r in delivery.recipients
     )
     in_doubt = delivery.in_doubt or isinstance(error, Unanswered)
     after = replace(delivery, recipients=recipients, in_doubt=in_doubt)
-    return _settled(after, patience, files_copy=files_copy, because=str(error))
+    return _settled(after, patience, files_copy=files_copy, because=f"{perhaps}{error}")
 
 
 def _settled(delivery: Delivery, patience: Patience, *, files_copy: bool, because: str | None = None) -> Delivery:
@@ -210,7 +212,8 @@ def _settled(delivery: Delivery, patience: Patience, *, files_copy: bool, becaus
         if at is not None:
             last_error = because or _waiting(delivery)
             return replace(delivery, state=DeliveryState.QUEUED, due_at=at, last_error=last_error)
-        delivery = replace(delivery, recipients=tuple(_given_up(r) for r in delivery.recipients))
+        perhaps = _PERHAPS if delivery.in_doubt else ""
+        delivery = replace(delivery, recipients=tuple(_given_up(r, perhaps) for r in delivery.recipients))
     if any(r.state is RecipientState.ACCEPTED for r in delivery.recipients):
         return replace(delivery, state=DeliveryState.SENT, due_at=None, last_error=None, copy_due=files_copy)
     return replace(
@@ -227,17 +230,18 @@ def _waiting(delivery: Delivery) -> str:
 
 def _doubted(delivery: Delivery) -> Delivery:
     """Let a doubt end with the last of those who may have got the message unseen."""
-    if delivery.in_doubt and any(r.state is RecipientState.QUEUED and not r.put_off for r in delivery.recipients):
+    if delivery.in_doubt and any(r.state is RecipientState.QUEUED and not r.deferred for r in delivery.recipients):
         return delivery
-    recipients = tuple(replace(r, put_off=False) if r.put_off else r for r in delivery.recipients)
+    recipients = tuple(replace(r, deferred=False) if r.deferred else r for r in delivery.recipients)
     return replace(delivery, recipients=recipients, in_doubt=False)
 
 
-def _given_up(recipient: Recipient) -> Recipient:
+def _given_up(recipient: Recipient, perhaps: str) -> Recipient:
     if recipient.state is not RecipientState.QUEUED:
         return recipient
     reply = f"Given up: no server took it in time. Last answer: {recipient.smtp_reply or 'none'}"
-    return replace(recipient, state=RecipientState.REJECTED, smtp_reply=reply)
+    told = reply if recipient.deferred else perhaps + reply
+    return replace(recipient, state=RecipientState.REJECTED, smtp_reply=told)
 
 
 def copy_filed(delivery: Delivery) -> Delivery:

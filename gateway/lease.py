@@ -55,7 +55,10 @@ class Held(Generic[Work]):
     is_cut: bool = False
 
     def begin(self) -> None:
-        """Let the running task be the one that does the work: from here on it may be cut off."""
+        """Let the running task be the one that does the work: from here on it may be cut off.
+
+        Not before: what was counted for it when it was claimed, the task itself gives back.
+        """
         _held.set(self)
         self.may_be_cut = True
 

@@ -25,7 +25,7 @@ from gateway.body import html_to_text
 from gateway.flowed import flowed
 from gateway.message import Attachment, Message, Participant
 from gateway.notice import GATEWAY_ID
-from gateway.ports import Content
+from gateway.ports import Content, joined
 
 _ADDRESS_HEADERS = ("From", "Sender", "Reply-To", "To", "Cc", "Bcc")
 _BCC = re.compile(rb"^Bcc:.*\r\n(?:[ \t].*\r\n)*", re.IGNORECASE | re.MULTILINE)
@@ -93,13 +93,7 @@ async def for_recipients(copy: Content) -> Content:
         if b"\r\n\r\n" in head:
             break
     stripped = without_bcc(head)
-    return Content(copy.size - len(head) + len(stripped), _after(stripped, copy.pieces), copy.tag)
-
-
-async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece
+    return Content(copy.size - len(head) + len(stripped), joined(stripped, copy.pieces), f"{copy.tag}-sent")
 
 
 def needs_smtputf8(message: Message) -> bool:

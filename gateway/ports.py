@@ -406,6 +406,14 @@ class Content:
     tag: str
 
 
+async def joined(first: bytes, rest: AsyncIterable[bytes] | None = None) -> AsyncIterator[bytes]:
+    """Yield a piece, and what follows it."""
+    yield first
+    if rest is not None:
+        async for piece in rest:
+            yield piece
+
+
 class Files(Protocol):
     """Files of any size. A path of identifiers, user first, says what each belongs to."""
 

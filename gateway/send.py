@@ -5,8 +5,8 @@ counted, see ``gateway/quota.py``; 3. its RFC 5322 bytes and its Message-ID are 
 write turns the draft, if nobody changed it meanwhile, into an order. From here on the message will be sent, whoever
 dies.
 
-An attempt, by any worker that claimed the order: 1. find the identity's route, if it is in use; 2. where the
-attempt before was cut off, see whether the Sent folder tells that it got through; 3. offer the message to the
+An attempt, by any worker that claimed the order: 1. find the identity's route, if it is in use; 2. where an
+attempt before is in doubt, see whether the Sent folder tells that it got through; 3. offer the message to the
 server for the recipients still open; 4. when it has said whom it takes, record whom it does not, and count a
 possible duplicate where there is a doubt; 5. send the stored bytes, less Bcc, piece by piece; 6. record what the
 server said; 7. where the protocol keeps mail, file the copy in Sent, apart from the sending: that it fails never
@@ -320,7 +320,7 @@ class Send:
         except Exception:
             # An unknown failure counts as temporary: no order may be lost to a fault of ours.
             logger.exception("attempt to send failed unexpectedly", extra={"message_id": message.message_id})
-            error = Unavailable(_FAULT)
+            error, delivery = Unavailable(_FAULT), replace(delivery, in_doubt=True)
         else:
             files_copy = route.mailbox is not None
             patience = self._patience(delivery.attempts)

@@ -117,15 +117,15 @@ class Transaction:
 
     async def _send_data(self) -> bool:
         """Send the data with their end; False where the server did not wait for that."""
-        lines, ready = Lines(), b""
+        transparency, ready = Transparency(), b""
         async for piece in self._data.pieces:
             if ready:
                 await self._session.write_data(ready)
-            ready = lines.of(piece)
+            ready = transparency.of(piece)
             if not self._session.is_open:
                 return False
         self._unanswered = True
-        await self._session.write_data(ready + lines.end())
+        await self._session.write_data(ready + transparency.end())
         return True
 
 
@@ -183,7 +183,7 @@ def _path(address: str, envelope: Envelope) -> str:
     return address if envelope.smtputf8 or not address else ascii_mailbox(address)
 
 
-class Lines:
+class Transparency:
     """Makes of data, piece by piece, what goes over the wire (RFC 5321 §4.5.2).
 
     A lone CR or LF becomes CRLF: what some servers take for the end of a line would let data end early.

@@ -10,7 +10,7 @@ from pymongo import ASCENDING, IndexModel
 
 from gateway.ports import Erasure
 from storage.files import MongoFiles
-from storage.mongo import Collection, Document, Mongo, Session, translating
+from storage.mongo import Collection, Mongo, Session, translating
 from storage.queue import DueQueue
 
 ERASURES = "erasures"
@@ -20,8 +20,8 @@ INDEXES = {ERASURES: [IndexModel([("due_at", ASCENDING)])]}
 class MongoErasures:
     """The core's Erasures.
 
-    ``collections`` tells of each where the user_id stands, in the order in which they are erased; ``files`` are
-    erased before. ``forget`` takes a user out of what stays.
+    ``collections`` tells of each where the user_id stands, in the order in which they are erased: ``files`` go
+    before the last of them, which has the most. ``forget`` takes a user out of what stays.
     """
 
     def __init__(
@@ -49,14 +49,16 @@ class MongoErasures:
         """
         for forget in self._forget:  # first: identities come and go with what stays
             await forget(user_id)
+        *first, last = self._collections
+        for each in first:
+            await self._remove(*each, user_id)
         for files in self._files:
             await files.delete((user_id,))
-        for collection, field in self._collections:
-            await self._remove(collection, {field: user_id})
+        await self._remove(*last, user_id)
 
     @translating
-    async def _remove(self, collection: Collection, where: Document) -> None:
-        await collection.delete_many(where)
+    async def _remove(self, collection: Collection, field: str, user_id: str) -> None:
+        await collection.delete_many({field: user_id})
 
     @translating
     async def done(self, owner: str, erasure: Erasure) -> None:

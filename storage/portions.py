@@ -22,8 +22,8 @@ from storage.pages import SIZE, Order, Pages
 
 SMALL = 8 * 1024  # bytes in BSON
 PORTION = 512 * 1024
-_ASKED = 32 * 1024 * 1024  # and some times as much for what the driver and Python make of it, here and below
-_READ = 32 * 1024 * 1024
+_PAGES = 32 * 1024 * 1024  # and some times as much for what the driver and Python make of it, here and below
+_PORTIONS = 32 * 1024 * 1024
 _SHARE = 8 * 1024 * 1024
 
 Item = TypeVar("Item")
@@ -32,9 +32,9 @@ Item = TypeVar("Item")
 class ListMemory:
     """The memory of all lists of a process, in bytes."""
 
-    def __init__(self, asked: int = _ASKED, read: int = _READ, share: int = _SHARE) -> None:
-        self.asked = Memory(asked)
-        self.read = SharedMemory(read, share)
+    def __init__(self, pages: int = _PAGES, portions: int = _PORTIONS, share: int = _SHARE) -> None:
+        self.pages = Memory(pages)
+        self.portions = SharedMemory(portions, share)
 
 
 class PortionedPages(Generic[Item]):
@@ -57,7 +57,7 @@ class PortionedPages(Generic[Item]):
     ) -> tuple[int, Portions[Item]]:
         """Return how many of the user's documents match, and a page of them."""
         where = {"user_id": user_id, **where}
-        async with self._memory.asked.taken((page.limit + 1) * SMALL):
+        async with self._memory.pages.taken((page.limit + 1) * SMALL):
             total, documents = await self._pages(where, order, page)
         first, left = self._cut(documents)
         return total, Portions(first, self._rest(user_id, where, left) if left else None)
@@ -67,7 +67,7 @@ class PortionedPages(Generic[Item]):
     ) -> AsyncGenerator[list[Item], None]:
         while left:
             portion, largest = _portion(left)
-            async with self._memory.read.taken(user_id, sum(map(_size, portion))):
+            async with self._memory.portions.taken(user_id, sum(map(_size, portion))):
                 documents = await self._pages.those([each["_id"] for each in portion], where, largest)
                 items, grown = self._cut(documents)
                 del documents

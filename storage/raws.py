@@ -9,13 +9,13 @@ The gateway's own mails are small, and sealed: one-time secrets stand in them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, Sequence
 from datetime import UTC, datetime
 
 from pymongo import ASCENDING, IndexModel
 
 from gateway.notice import GATEWAY_ID
-from gateway.ports import Content
+from gateway.ports import Content, joined
 from storage.files import CHUNK_BYTES, MongoFiles, in_chunks, indexes, key_of
 from storage.grouped import Grouped
 from storage.mongo import Document, Mongo, translating
@@ -52,19 +52,19 @@ class MongoRaws:
             "at": datetime.now(UTC),
         }
         if user_id == GATEWAY_ID:
-            whole = b"".join([piece async for piece in _after(first, chunks)])
+            whole = b"".join([piece async for piece in joined(first, chunks)])
             await self._add(document | {"credentials": await self._vault.encrypt({"raw": whole.decode()})})
             return
         await self._add(document | {"raw": first if is_small else None})
         if not is_small:
-            await self.files.put((user_id, raw_msg_id), _after(first, chunks))
+            await self.files.put((user_id, raw_msg_id), joined(first, chunks))
 
     async def read(self, user_id: str, raw_msg_id: str) -> Content:
         """Return the bytes, to be read piece by piece. Raises NotFound."""
         small = await self._small(user_id, raw_msg_id)
         if small is None:
             return await self.files.read((user_id, raw_msg_id))
-        return Content(len(small), _after(small), tag=raw_msg_id)
+        return Content(len(small), joined(small), tag=raw_msg_id)
 
     @translating
     async def delete(self, user_id: str, raw_msg_id: str) -> None:
@@ -88,10 +88,3 @@ class MongoRaws:
     async def _documents(self, raw_msg_ids: Sequence[str]) -> Sequence[Document | None]:
         found = {each["_id"]: each async for each in self._raws.find({"_id": {"$in": list(raw_msg_ids)}})}
         return [found.get(raw_msg_id) for raw_msg_id in raw_msg_ids]
-
-
-async def _after(first: bytes, rest: AsyncIterable[bytes] | None = None) -> AsyncIterator[bytes]:
-    yield first
-    if rest is not None:
-        async for piece in rest:
-            yield piece

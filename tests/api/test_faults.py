@@ -399,7 +399,7 @@ async def test_a_connection_lost_after_refusals(
 
     async def look(_: Peer) -> None:
         (message,) = await mongo.collection("messages").find({}).to_list(2)
-        stored.extend((each["state"], each["put_off"]) for each in message["delivery"]["recipients"])
+        stored.extend((each["state"], each["deferred"]) for each in message["delivery"]["recipients"])
 
     answers = {FRIEND.address: "250 OK", OTHER: "451 4.2.0 later", NEVER: "550 5.1.1 unknown"}
     three = [step for to, answer in answers.items() for step in (hear(f"RCPT TO:<{to}>$"), say(answer))]

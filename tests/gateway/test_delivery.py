@@ -411,7 +411,7 @@ def test_refusals_outlive_a_cut() -> None:
     assert (after.state, after.in_doubt, after.last_error) == (DeliveryState.QUEUED, True, "Cut off.")
     assert after.recipients == (
         Recipient(GOOD, QUEUED, None, "Cut off."),
-        Recipient(LATE, QUEUED, 451, "4.7.1 Greylisted", put_off=True),
+        Recipient(LATE, QUEUED, 451, "4.7.1 Greylisted", deferred=True),
         Recipient(NO, REJECTED, 550, "5.1.1 No such user"),
     )
 
@@ -422,7 +422,7 @@ def test_sent_tells_of_those_who_were_taken() -> None:
     assert (after.state, after.due_at, after.in_doubt) == (DeliveryState.QUEUED, NOW, False)
     assert states(after) == [ACCEPTED, QUEUED, REJECTED]
     assert after.last_error == f"{LATE}: 451 4.7.1 Greylisted"
-    assert not after.recipients[1].put_off
+    assert not after.recipients[1].deferred
     assert states(replied(after, {LATE: TAKEN})) == [ACCEPTED, ACCEPTED, REJECTED]
 
 
@@ -438,7 +438,18 @@ def test_a_doubt_outlives_a_later() -> None:
     """Who may have got the message still may when the server puts him off; who certainly has not stays apart."""
     after = replied(begun(cut(), {GOOD: LATER, LATE: LATER}), {GOOD: LATER, LATE: LATER})
     assert after.in_doubt
-    assert [recipient.put_off for recipient in after.recipients] == [False, True, False]
+    assert [recipient.deferred for recipient in after.recipients] == [False, True, False]
+
+
+def test_a_doubt_is_told() -> None:
+    """Where nobody will know any more, whoever may have got the message is told apart from who has not."""
+    refused = failed(cut(), Refused("The identity is deleted."))
+    given_up = after_error(cut(), Unreachable("Away."), patience(NOW + 2 * DAYS), files_copy=False)
+    perhaps = "An attempt was cut off, and may have got through. "
+    for after in (refused, given_up):
+        assert (after.state, states(after)) == (DeliveryState.FAILED, [REJECTED] * 3)
+        assert [(r.smtp_reply or "").startswith(perhaps) for r in after.recipients] == [True, False, False]
+    assert refused.last_error == f"{perhaps}The identity is deleted."
 
 
 @pytest.mark.parametrize("reply", [TAKEN, NEVER])
@@ -446,7 +457,7 @@ def test_a_doubt_ends_with_an_answer(reply: Reply) -> None:
     """When the server has decided on those who may have got it, nothing is in doubt."""
     after = replied(cut(), {GOOD: reply, LATE: LATER})
     assert (after.in_doubt, after.open_recipients) == (False, [LATE])
-    assert not any(recipient.put_off for recipient in after.recipients)
+    assert not any(recipient.deferred for recipient in after.recipients)
 
 
 def test_a_second_cut() -> None:

@@ -15,7 +15,7 @@ from gateway.delivery import Reply
 from gateway.errors import NotFound, Unanswered, Unavailable, Unreachable
 from gateway.identity import TLSMode
 from protocols.sessions import IDLE_S
-from protocols.transaction import Lines
+from protocols.transaction import Transparency
 from tests.conftest import FRIEND
 from tests.content import MIB, Large, content, let_go
 from tests.protocols.conftest import Reach, at
@@ -155,7 +155,7 @@ def test_lines(parts: list[bytes], data: st.DataObject) -> None:
     """However a message is cut into pieces, its lines come out whole, with dots doubled and one end."""
     raw = b"".join(parts)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=8)))
-    lines = Lines()
+    lines = Transparency()
     sent = b"".join(lines.of(raw[a:b]) for a, b in zip([0, *cuts], [*cuts, len(raw)], strict=True)) + lines.end()
     body, end = sent[:-3], sent[-3:]
     assert end == b".\r\n"

@@ -58,6 +58,23 @@ async def test_what_cannot_go_now(mongo: Mongo, mongod: EmbeddedMongod) -> None:
     hasty.close()
 
 
+async def test_files_hold_up_nothing(mongo: Mongo, mongod: EmbeddedMongod) -> None:
+    """Where files take their time, all is gone already but what there is most of: credentials among the first."""
+    files, hasty = MongoFiles(mongo, ATTACHMENTS), Mongo(mongod.uri, mongo.database.name, operation_ms=300)
+    store = MongoErasures(hasty, {"identities": "user_id", "messages": "user_id"}, [MongoFiles(hasty, ATTACHMENTS)])
+    await files.put(("someone", "file"), pieces(b"abc"))
+    for name in ("identities", "messages"):
+        await mongo.collection(name).insert_one({"user_id": "someone"})
+    async with await mongo.client.start_session() as session, session.start_transaction():
+        await mongo.collection("attachments.chunks").update_one({}, {"$set": {"held": True}}, session=session)
+        with pytest.raises(Unavailable):
+            await store.erase("someone")
+    assert await counts(mongo, "identities", "messages", "attachments.chunks") == [0, 1, 1]
+    await store.erase("someone")
+    assert await counts(mongo, "messages", "attachments.chunks") == [0, 0]
+    hasty.close()
+
+
 async def pieces(*them: bytes) -> AsyncIterator[bytes]:
     """Yield these."""
     for each in them:

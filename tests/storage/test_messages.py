@@ -177,12 +177,12 @@ async def test_newer_documents(store: MongoMessages, mongo: Mongo) -> None:
 async def test_older_documents(store: MongoMessages, mongo: Mongo) -> None:
     """What an older version left in doubt as a whole is so for each who is left."""
     draft = await queued(store)
-    change = {"$unset": {"delivery.recipients.$[].put_off": ""}, "$set": {"delivery.in_doubt": True}}
+    change = {"$unset": {"delivery.recipients.$[].deferred": ""}, "$set": {"delivery.in_doubt": True}}
     await mongo.collection(MESSAGES).update_one({}, change)
     delivery = (await store.get(USER, draft.message_id)).delivery
     assert delivery
     assert delivery.in_doubt
-    assert not any(each.put_off for each in delivery.recipients)
+    assert not any(each.deferred for each in delivery.recipients)
 
 
 async def test_expired_lease(store: MongoMessages) -> None:

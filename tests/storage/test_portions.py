@@ -126,7 +126,7 @@ async def test_grown_meanwhile(mongo: Mongo, pages: PortionedPages[Parcel]) -> N
 async def test_memory(mongo: Mongo, mongod: EmbeddedMongod) -> None:
     """A portion has its memory until the next is asked for, or nobody wants it any more; small pages need none."""
     database = Mongo(mongod.uri, mongo.database.name)
-    pages = PortionedPages(database, NAME, parcel, ListMemory(read=PORTION, share=PORTION), {"secret": 0})
+    pages = PortionedPages(database, NAME, parcel, ListMemory(portions=PORTION, share=PORTION), {"secret": 0})
     for user in ("a", "b"):
         await store(mongo, [LARGE] * 8, user)
     await store(mongo, [10], "c")
