@@ -6,11 +6,14 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 
 from api.operate import opened
+from api.routing import validated
+from api.v2.mailboxes import NewMailboxSchema
 from gateway.config import Config
 from gateway.domain import Domain, parse_domain
 from gateway.errors import ConfigurationError, NotFound
 from gateway.pages import every
 from gateway.progress import Report
+from gateway.provision import NewMailbox
 from gateway.roles import Role
 from protocols.backends.dimail import DimailBackend
 
@@ -56,7 +59,8 @@ async def grant_role(config: Config, name: str, username: str, role: Role) -> No
 async def adopt_domain(config: Config, name: str, username: str, context: str | None) -> None:
     """Host a domain that the mail backend has already, and make a user its owner.
 
-    Raises StartError, NotFound (no such user), Invalid, Conflict, RemoteError, Unavailable.
+    Raises StartError, NotFound (no such user, or the mail backend has none), Invalid, Conflict, RemoteError,
+    Unavailable.
     """
     async with opened(config) as (_, core):
         user = await core.accounts.named(username)
@@ -64,14 +68,20 @@ async def adopt_domain(config: Config, name: str, username: str, context: str | 
         await core.manage.grant(domain.name, user.user_id, Role.OWNER)
 
 
-async def adopt_mailbox(config: Config, address: str) -> None:
-    """Let a mailbox that could not be created be the one that the mail backend has of that address.
+async def adopt_mailbox(config: Config, address: str, whose: Mapping[str, str], username: str | None) -> None:
+    """Let a mailbox be the one that the mail backend has of that address.
 
-    Raises StartError, NotFound, Conflict, RemoteError, Unavailable.
+    ``whose`` says of one that is not known here what a client says that creates it, ``username`` who has it.
+
+    Raises StartError, NotFound, Invalid, Forbidden, Conflict, RemoteError, Unavailable.
     """
     local_part, _, domain = address.rpartition("@")
     async with opened(config) as (_, core):
-        await core.provision.adopt(_spelled(domain), local_part)
+        if username is not None:
+            whose = {**whose, "user_id": (await core.accounts.named(username)).user_id}
+        described = {"local_part": local_part, **whose}
+        new = NewMailbox(**validated(NewMailboxSchema(), described)) if whose else None
+        await core.provision.adopt(_spelled(domain), local_part, new)
 
 
 async def dkim_key(config: Config, name: str) -> str:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.access import Access
-from gateway.domain import Domain, DomainStatus, Feature, features_of, parse_context, parse_domain
+from gateway.domain import DkimKey, Domain, DomainStatus, Feature, features_of, parse_context, parse_domain
 from gateway.errors import Conflict, Forbidden, Invalid, NotFound, RemoteError
 from gateway.examine import Examine
 from gateway.patch import Change
@@ -60,12 +60,10 @@ class Host:
         features: Sequence[str],
         *,
         client: str | None = None,
-        adopted: bool = False,
     ) -> Domain:
         """Host a new domain of this user's; None: of nobody but the operator, who may put it into any context.
 
         ``context`` is its own name where it is None. ``client`` is the API client that is allowed on it.
-        ``adopted``: also where the mail backend has it; raises RemoteError where it has it otherwise.
 
         Raises Invalid, Conflict (the name is taken, or the context is others'), NotFound (no such client),
         TooOften, Full.
@@ -75,10 +73,20 @@ class Host:
         founding = await self._check_free(owner, name, context)
         if owner:
             await self.throttle.spend("domain", owner)
-        ours = adopted or await self._is_new(name)
+        ours = await self._is_new(name)
         key, private_key = await self.make_key()
+        domain = self._described(owner, name, context, features, key, ours=ours)
+        most = self.quota.most(owner, self.quota.limits.domains)
+        if not await self.domains.add(domain, private_key, founding=founding, client=client, most=most):
+            await self._check_free(owner, name, context)  # by now it is the context of whoever was first
+            await self.domains.add(domain, private_key, client=client, most=most)
+        return await self._hosted(domain)
+
+    def _described(
+        self, owner: str | None, name: str, context: str, features: Sequence[str], key: DkimKey, *, ours: bool
+    ) -> Domain:
         now = self.clock()
-        domain = Domain(
+        return Domain(
             name=name,
             context=context,
             features=features_of(features),
@@ -90,22 +98,13 @@ class Host:
             check_at=now + LEASE,  # until then this hosts it, and no worker
             ours=ours,
         )
-        if adopted:
-            await self.examine.host(domain, _HOSTING_S)  # in that context, which it keeps
-        most = self.quota.most(owner, self.quota.limits.domains)
-        if not await self.domains.add(domain, private_key, founding=founding, client=client, most=most):
-            await self._check_free(owner, name, context)  # by now it is the context of whoever was first
-            await self.domains.add(domain, private_key, client=client, most=most)
-        return await self._hosted(domain)
 
     async def _check_free(self, owner: str | None, name: str, context: str) -> bool:
         """Return whether no domain is in the context yet.
 
         Raises Conflict where the name is taken, or the context is of domains that the user does not manage.
         """
-        ours = parse_context(self.local_domain)
-        if ours in (name, context):
-            raise Conflict(f"The name {ours} is the operator's.")
+        self._refuse_own(name, context)
         with suppress(NotFound):  # before the slow making of a key; two at once are told apart by the store
             await self.domains.get(name)
             raise Conflict(f"The domain {name} is taken.")
@@ -114,6 +113,11 @@ class Host:
         if owner and sharing and not any(domain.roles.get(owner) in managed for domain in sharing):
             raise Conflict(f"The name {context} is mapped to another's context. Choose another one.")
         return not sharing
+
+    def _refuse_own(self, *names: str) -> None:
+        own = parse_context(self.local_domain)
+        if own in names:
+            raise Conflict(f"The name {own} is the operator's.")
 
     async def _is_new(self, name: str) -> bool:
         """Return whether the mail backend is known to have no domain of that name. Raises Conflict where it has."""
@@ -128,28 +132,53 @@ class Host:
     async def adopt(self, name: str, context: str | None = None) -> Domain:
         """Host a domain that the mail backend has already, for the operator, who answers for whose it is.
 
-        A new one has all features and no managers; one that is here stays as it is.
+        ``context`` is the one that it has there. A new one has all features, and no managers; one that is here
+        stays as it is, but for its context while it is not known whose the backend's is.
 
-        Raises Invalid, Conflict (it is the operator's own, or its context is), RemoteError.
+        Raises Invalid, NotFound (the backend has none), Conflict (it is the operator's own, or its context is; it
+        is hosted from here in another one; it is being changed), RemoteError.
         """
         name = _parsed("name", name)
+        context = None if context is None else _parsed("context", context)
+        if not await self.examine.is_hosted(name, _ASKING_S):
+            raise NotFound(f"The mail servers have no domain {name}.")
         try:
             domain = await self.domains.get(name)
         except NotFound:
-            return await self.create(None, name, context, list(Feature), adopted=True)
-        ours = replace(domain, ours=True)
-        await self.examine.host(ours, _HOSTING_S)
-        await self.domains.make_ours(name)
-        return await self._hosted(ours)
+            return await self._adopt_new(name, context or name)
+        return await self._adopt_known(domain, context or domain.context)
+
+    async def _adopt_new(self, name: str, context: str) -> Domain:
+        founding = await self._check_free(None, name, context)
+        key, private_key = await self.make_key()
+        domain = await self._at_backend(self._described(None, name, context, list(Feature), key, ours=True))
+        if not await self.domains.add(domain, private_key, founding=founding):
+            await self.domains.add(domain, private_key)  # the operator may share the context of who was first
+        self.wake.set()
+        return domain
+
+    async def _adopt_known(self, domain: Domain, context: str) -> Domain:
+        self._refuse_own(context)
+        if domain.ours and context != domain.context:
+            raise Conflict(f"{domain.name} is hosted from here in the context {domain.context}, and stays there.")
+        adopted = await self._at_backend(replace(domain, context=context, ours=True))
+        if not await self.domains.save(domain, adopted):
+            raise _busy()
+        self.wake.set()
+        return adopted
+
+    async def _at_backend(self, domain: Domain) -> Domain:
+        """Have a domain hosted; return it with the records to publish, due to be checked. Raises RemoteError."""
+        records = await self.examine.host(domain, _HOSTING_S)
+        return replace(domain, records=records, check_at=self.clock())
 
     async def _hosted(self, domain: Domain) -> Domain:
         """Have a stored domain hosted and then checked; return it with the records to publish."""
         try:
-            records = await self.examine.host(domain, _HOSTING_S)
+            hosted = await self._at_backend(domain)
         except RemoteError as error:
             logger.warning("domain not hosted yet", extra={"domain": domain.name, "error": str(error)})
-            records = domain.records
-        hosted = replace(domain, records=records, check_at=self.clock())
+            hosted = replace(domain, check_at=self.clock())
         await self.domains.save(domain, hosted)
         self.wake.set()
         return hosted
@@ -197,7 +226,11 @@ class Host:
                 if anew:
                     await self._hosted(replace(after, version=domain.version + 1))
                 return
-        raise Conflict("The domain is being changed. Try again when that is done.")
+        raise _busy()
+
+
+def _busy() -> Conflict:
+    return Conflict("The domain is being changed. Try again when that is done.")
 
 
 def _parsed(field: str, text: str) -> str:

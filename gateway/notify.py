@@ -120,7 +120,7 @@ class Notify:
         token = secrets.token_urlsafe(_TOKEN_BYTES)
         async with self._counted(invitation.email):
             if not await self.invitations.set_token(invitation.invitation_id, token):
-                raise NotFound("There is no such invitation.")
+                raise NotFound("There is no such invitation, or it is void.")
         names = await self.users.names([invitation.invited_by])
         inviter = names.get(invitation.invited_by, "Somebody")
         return letter.invitation(invitation, inviter, token, self.public_url)

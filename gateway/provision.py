@@ -30,7 +30,16 @@ from uuid import uuid4
 from gateway import retry
 from gateway.address import normalise_identifier
 from gateway.domain import Domain, DomainStatus, Feature, require_ours
-from gateway.errors import Conflict, Forbidden, Invalid, NotFound, RemoteError, SignInRefused, Unreachable
+from gateway.errors import (
+    Conflict,
+    Forbidden,
+    GatewayError,
+    Invalid,
+    NotFound,
+    RemoteError,
+    SignInRefused,
+    Unreachable,
+)
 from gateway.mailbox import (
     Mailbox,
     MailboxStatus,
@@ -40,6 +49,7 @@ from gateway.mailbox import (
     parse_local_part,
     postponed,
     settled,
+    taken,
 )
 from gateway.notice import Notice, NoticeKind
 from gateway.patch import Change
@@ -326,14 +336,41 @@ class Provision:
             raise
         return held
 
-    async def adopt(self, domain: str, local_part: str) -> Mailbox:
-        """Let a mailbox that has failed, or waits, be the one that the backend has of its address.
+    async def adopt(self, domain: str, local_part: str, new: NewMailbox | None = None) -> Mailbox:
+        """Let a mailbox be the one that the backend has of its address: one that has failed here, waits, or is new.
 
-        For the operator, who answers for whose that is. Raises NotFound, Conflict (somebody is creating it just
-        now), RemoteError (the backend has none).
+        For the operator, who answers for whose that is. Raises NotFound, Invalid, Forbidden (the domain is
+        disabled), Conflict (it is being created just now, is disabled, or a new one is here already), RemoteError
+        (the backend has none, or the domain is not ours there), and then a new one is not stored.
         """
+        require_ours(await self.domains.get(domain))
+        added = await self._add_failed(domain, new) if new else None
+        try:
+            return await self._adopt(domain, local_part)
+        except GatewayError as error:
+            if added:
+                await self.mailboxes.delete(added)
+            elif isinstance(error, NotFound):
+                raise NotFound(f"{local_part}@{domain} is not known here: say its first and last name.") from error
+            raise
+
+    async def _add_failed(self, domain: str, new: NewMailbox) -> Mailbox:
+        """Store a mailbox that no worker creates, and that a later adopt() finds where this one is cut off."""
+        wanted = self._described(domain, new)
+        await self._check(wanted)
+
+        def admit(host: Domain) -> Mailbox:
+            _refuse_without_mailboxes(host)
+            _refuse_disabled(host)
+            return settled(wanted, MailboxStatus.FAILED, error=str(taken(wanted)))
+
+        return await self.mailboxes.add(domain, admit)
+
+    async def _adopt(self, domain: str, local_part: str) -> Mailbox:
         for _ in range(_TRIES):
             before = await self._free(domain, local_part)
+            if before.status is MailboxStatus.DISABLED:
+                raise Conflict(f"{before.email} is disabled here. Have it enabled first.")
             if before.hosted:
                 return before
             after = created(before)

@@ -112,16 +112,19 @@ class MongoDomains:
 
     @translating
     async def save(self, before: Domain, after: Domain) -> bool:
-        """Store what ``after`` changes of status, features, roles, records and the time of the next check.
+        """Store what ``after`` changes of status, features, roles, records, the next check, context and ``ours``.
 
-        If nobody has changed the domain since ``before`` was read; True when so.
+        If nobody has changed the domain since ``before`` was read; True when so. One that leaves a context is not
+        the first of it any more.
         """
         old, new = _to_document(before), _to_document(after)
-        fields = ("status", "features", "managers", "records", "check_at")
+        fields = ("status", "features", "managers", "records", "check_at", "context", "ours")
         changed: Document = {field: new[field] for field in fields if old[field] != new[field]}
         update: Document = {"$inc": {"version": 1}}
         if changed:
             update["$set"] = changed
+        if "context" in changed:
+            update["$unset"] = {"founded": ""}
         where = {"_id": before.name, "version": before.version}
         return (await self._domains.update_one(where, update)).matched_count == 1
 

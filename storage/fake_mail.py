@@ -47,7 +47,7 @@ class MongoFakeMail:
     async def add_mailbox(self, mailbox: Mailbox) -> bool:
         """Keep a mailbox; False, and nothing changed, where there is one of that address."""
         try:
-            await self._mailboxes.insert_one(_key(mailbox) | _shown(mailbox))
+            await self._mailboxes.insert_one({"_id": mailbox.email, **_shown(mailbox)})
         except DuplicateKeyError:
             return False
         return True
@@ -55,16 +55,16 @@ class MongoFakeMail:
     @translating
     async def has_mailbox(self, mailbox: Mailbox) -> bool:
         """True when it is that very mailbox that has the address."""
-        return await self._mailboxes.count_documents(_key(mailbox)) == 1
+        return await self._mailboxes.count_documents(_very(mailbox)) == 1
 
     @translating
     async def withdraw_mailbox(self, mailbox: Mailbox) -> None:
         """Remove that very mailbox, if it is there."""
-        await self._mailboxes.delete_one(_key(mailbox))
+        await self._mailboxes.delete_one(_very(mailbox))
 
     @translating
     async def change_mailbox(self, mailbox: Mailbox) -> bool:
-        """Keep its names and whether it is in use; False where there is no such mailbox."""
+        """Keep which one it is, its names, and whether it is in use; False where its address has no mailbox."""
         done = await self._mailboxes.update_one({"_id": mailbox.email}, {"$set": _shown(mailbox)})
         return done.matched_count == 1
 
@@ -96,12 +96,14 @@ class MongoFakeMail:
         await asyncio.gather(*(kept.delete_many({}) for kept in (self._domains, self._mailboxes, self._aliases)))
 
 
-def _key(mailbox: Mailbox) -> Document:
-    return {"_id": mailbox.email, "mailbox_id": mailbox.mailbox_id}
+def _very(mailbox: Mailbox) -> Document:
+    """Return what finds that very mailbox, or one of which an older version has not kept which one it is."""
+    return {"_id": mailbox.email, "mailbox_id": {"$in": [mailbox.mailbox_id, None]}}
 
 
 def _shown(mailbox: Mailbox) -> Document:
     return {
+        "mailbox_id": mailbox.mailbox_id,
         "first_name": mailbox.first_name,
         "last_name": mailbox.last_name,
         "display_name": mailbox.display_name,

@@ -53,6 +53,7 @@ class MongoInvitations:
 
         async def all_of_it(session: Session) -> None:
             await self._invitations.delete_one({**pair, "expires_at": {"$lte": now}}, session=session)
+            await self._clear_void(pair, session)
             await self._invitations.insert_one(_to_document(invitation), session=session)
             if notice:
                 await self._notices.insert(notice, now, session)
@@ -63,6 +64,15 @@ class MongoInvitations:
             raise Conflict(
                 f"{invitation.email} is invited to this domain already. Take that invitation back first."
             ) from error
+
+    async def _clear_void(self, pair: Document, session: Session) -> None:
+        """Remove an invitation that gives nothing any more: it stands in nobody's way."""
+        document = await self._invitations.find_one(pair, session=session)
+        if document is None:
+            return
+        there = _from_document(document)
+        if not _is_backed(there, await self._domains.hold(there.domain, session)):
+            await self._invitations.delete_one(pair, session=session)
 
     async def list(self, domain: str, now: datetime, page: Page) -> tuple[int, Sequence[Invitation]]:
         """Return how many there are to a domain and a page of them, oldest first."""
@@ -86,7 +96,15 @@ class MongoInvitations:
 
     @translating
     async def set_token(self, invitation_id: str, token: str) -> bool:
-        """Let this token, and no other, accept the invitation; stored is its hash. False when there is none."""
+        """Let this token, and no other, accept the invitation; stored is its hash.
+
+        False when there is none, or it gives nothing any more.
+        """
+        document = await self._invitations.find_one({"_id": invitation_id})
+        if document is None:
+            return False
+        if not _is_backed(_from_document(document), await self._domains.get(document["domain"])):
+            return False
         update = {"$set": {"token": _hash(token)}}
         return (await self._invitations.update_one({"_id": invitation_id}, update)).matched_count == 1
 

@@ -160,12 +160,13 @@ def grant(path: Path | None, name: str, username: str, role: str) -> None:
 @config_option
 @click.argument("name")
 @click.argument("username")
-@click.option("--context", help="Its context, where it is new here; without it, its own name.")
+@click.option("--context", help="Its context at the backend; without it, the one that it has here or its name.")
 def adopt(path: Path | None, name: str, username: str, context: str | None) -> None:
     """Host a domain that the mail backend has already, and make a user its owner.
 
     Nobody else can: users and API clients are told that the name is taken. See to it that the domain is that
-    user's. Managers whom it has here keep their roles.
+    user's. Managers whom it has here keep their roles. One that is new here has all features, and the fake backend
+    learns that: its owner turns off what it does not have.
     """
     run(adopt_domain(load(path), name, username, context))
     click.echo(f"{username} is owner of {name}.")
@@ -174,13 +175,18 @@ def adopt(path: Path | None, name: str, username: str, context: str | None) -> N
 @domains.command("adopt-mailbox")
 @config_option
 @click.argument("address")
-def adopt_mailbox_(path: Path | None, address: str) -> None:
-    """Let a mailbox that has failed be the one that the mail backend has already.
+@click.option("--first-name", help="Of one that is not known here; with --last-name.")
+@click.option("--last-name", help="Of one that is not known here; with --first-name.")
+@click.option("--secondary-email", help="Where the sign-in link of one that is not known here goes.")
+@click.option("--user", "username", help="Who has one that is not known here as a local identity.")
+def adopt_mailbox_(path: Path | None, address: str, username: str | None, **names: str | None) -> None:
+    """Take in a mailbox that the mail backend has already: one that has failed here, or is not known here.
 
     Its user then has the identity, and its second address gets a sign-in link: see to it that what is there was
-    made from here, or is meant for them.
+    made from here, or is meant for them. One that is known here keeps its names, so say none of it.
     """
-    run(adopt_mailbox(load(path), address))
+    whose = {name: value for name, value in names.items() if value is not None}
+    run(adopt_mailbox(load(path), address, whose, username))
     click.echo(f"{address} is in use.")
 
 

@@ -71,7 +71,7 @@ class DimailAliasRoutes:
 
     async def _create(self, call: DimailCall) -> Answer:
         domain = await self._domain(call)
-        body = await call.body(NewAliasSchema())
+        body = await call.body(NewAliasSchema(), self._domain)
         alias = await self._forward.add(domain.name, body["user_name"], body["destination"])
         return Answer(_alias_json(alias), 201)
 

@@ -118,7 +118,7 @@ class DimailMailboxRoutes:
 
     async def _create(self, call: DimailCall) -> Answer:
         domain = await self._domain(call)
-        names = _names(await call.body(DimailMailboxSchema()))
+        names = _names(await call.body(DimailMailboxSchema(), self._domain))
         new = NewMailbox(local_part=call.path("user_name"), **names)
         mailbox, password = await self._provision.create(domain.name, new, at_once=True)
         email = ascii_mailbox(mailbox.email)
@@ -130,7 +130,7 @@ class DimailMailboxRoutes:
 
     async def _change(self, call: DimailCall) -> Answer:
         domain, user_name = await self._domain(call), call.path("user_name")
-        body = await call.body(DimailMailboxChangeSchema())
+        body = await call.body(DimailMailboxChangeSchema(), self._domain)
         with _mailbox_not_found():
             mailbox = await self._provision.get(domain.name, user_name)
             if names := _names(body):
@@ -155,7 +155,7 @@ class DimailMailboxRoutes:
     async def _code(self, call: DimailCall) -> Answer:
         domain, user_name = await self._domain(call), call.path("user_name")
         schema = NewCodeSchema()
-        body = await call.body(schema) if call.request.body_exists else schema.load({})
+        body = await call.body(schema, self._domain) if call.request.body_exists else schema.load({})
         life = timedelta(seconds=body["expires_in"])
         with _mailbox_not_found():
             code = await self._provision.sign_in_code(domain.name, user_name, life, body["maxuse"])

@@ -41,9 +41,9 @@ class DimailSchema(Schema):
         unknown = EXCLUDE
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DimailCall:
-    """One request of a client."""
+    """One request of a client; ``client`` is as of the moment when the body has come, once it has."""
 
     client: ApiClient
     request: web.Request
@@ -58,15 +58,19 @@ class DimailCall:
         """Return a parameter of the query, by the first of these names that has a value."""
         return next((value for name in names if (value := self.request.query.get(name))), None)
 
-    async def body(self, schema: Schema) -> dict[str, Any]:
-        """Return the body, as the schema has it.
+    async def body(
+        self, schema: Schema, judge: Callable[[DimailCall], Awaitable[object]] | None = None
+    ) -> dict[str, Any]:
+        """Return the body, as the schema has it; ``judge`` is asked again what it was asked before the body came.
 
         Raises Malformed, UnsupportedMedia, TooLarge, Invalid; NotAuthenticated, Forbidden (no longer allowed).
         """
         is_there = self.request.content.is_eof()
         document = await read_json(self.request)
         if not is_there:
-            await self.again()
+            self.client = await self.again()
+            if judge:
+                await judge(self)
         return validated(schema, document)
 
 

@@ -45,7 +45,7 @@ class Keep(Protocol):
         """Remove that very mailbox, if it is there."""
 
     async def change_mailbox(self, mailbox: Mailbox) -> bool:
-        """Keep its names and whether it is in use; False where there is no such mailbox."""
+        """Keep which one it is, its names, and whether it is in use; False where its address has no mailbox."""
 
     async def is_active(self, email: str) -> bool | None:
         """Return whether a mailbox is in use, None where there is no such mailbox."""

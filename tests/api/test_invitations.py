@@ -165,6 +165,18 @@ async def test_inviter_without_role(api: Client, owner: Client, provider: Provid
     assert await listed(owner) == []
 
 
+async def test_invited_anew(api: Client, owner: Client) -> None:
+    """What somebody had invited to who has lost the role does not keep the owner from inviting."""
+    helper = await api.register("helper")
+    body = {"user_id": helper.user_id, "role": "administrator"}
+    assert (await owner.post(f"{DOMAIN}/accesses", body)).status == 201
+    assert (await invite(helper)).status == 201
+    assert (await invite(owner)).status == 409
+    assert (await owner.call("PATCH", f"{DOMAIN}/accesses/{helper.user_id}", {"role": "viewer"})).status == 204
+    again = await invite(owner)
+    assert (again.status, await listed(owner)) == (201, [again.json])
+
+
 async def test_expired(api: Client, owner: Client, provider: Provider, mongo: Mongo) -> None:
     """What has expired is in no list and gives nothing; the address can be invited again."""
     await invite(owner)

@@ -281,6 +281,14 @@ async def test_taken_back(office: Office) -> None:
     assert (office.mails(), await office.left()) == ([], (0, 0))
 
 
+async def test_void(office: Office) -> None:
+    """Of an invitation by somebody who could not give that role any more there is no mail."""
+    await office.invite()
+    await office.stores.mongo.collection("domains").update_one({}, {"$set": {"managers": []}})
+    await office.finish(office.notify)
+    assert (office.mails(), await office.left()) == ([], (0, 0))
+
+
 @pytest.mark.parametrize("change", [{"status": MailboxStatus.DISABLED}, {"secondary_email": None}])
 async def test_nobody_to_tell(office: Office, change: dict[str, Any]) -> None:
     """Of a mailbox that nobody can sign in to, or be told of, there is no mail."""

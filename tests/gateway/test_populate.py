@@ -70,6 +70,14 @@ async def test_again(hosting: Hosting) -> None:
         assert await hosting.at_backend() == {f"me@{NAME}": True, f"you@{NAME}": False}
 
 
+async def test_what_an_older_version_made(hosting: Hosting) -> None:
+    """Mailboxes of which the fake has not kept which ones they are count as ours, and are known from then on."""
+    kept = hosting.mongo.collection("fake_mailboxes")
+    await kept.update_many({}, {"$unset": {"mailbox_id": ""}})
+    assert await populate(hosting).run(lambda _: None) == []
+    assert await kept.count_documents({"mailbox_id": {"$exists": True}}) == 2
+
+
 async def test_what_may_be_somebody_elses(hosting: Hosting) -> None:
     """A mailbox that is there, and not known to come from here, is left as it is, and named."""
     await hosting.mongo.collection("fake_mailboxes").delete_many({})

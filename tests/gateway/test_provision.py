@@ -396,6 +396,65 @@ async def test_adopting_what_is_not_there(hosting: Hosting) -> None:
     assert (await hosting.get()).waits
 
 
+async def test_adopting_what_is_not_known_here(hosting: Hosting) -> None:
+    """What is not known here is handed over to whom the operator describes; until then no worker creates it."""
+    await hosting.host()
+    user = await hosting.user()
+    await hosting.stranger()
+    with pytest.raises(Conflict, match=NOT_OURS):
+        await hosting.create()
+    with pytest.raises(NotFound, match="name"):
+        await hosting.provision.adopt(NAME, "me")
+    hosting.backend.before.append(Died())
+    described = new(secondary_email=SECONDARY, user_id=user)
+    with pytest.raises(Died):
+        await hosting.provision.adopt(NAME, "me", described)
+    hosting.later(timedelta(days=1))
+    assert await hosting.work() == []
+    with pytest.raises(Conflict):
+        await hosting.provision.adopt(NAME, "me", described)
+    await hosting.provision.adopt(NAME, "me")
+    await assert_once(hosting, user)
+
+
+@pytest.mark.parametrize("fault", [None, *IN_VAIN], ids=repr)
+async def test_adopting_what_is_nowhere(hosting: Hosting, fault: Exception | None) -> None:
+    """Where the backend has no such mailbox, or does not do it, nothing of it is here afterwards."""
+    await hosting.host()
+    if fault:
+        await hosting.stranger()
+        hosting.backend.before.append(fault)
+    with pytest.raises(RemoteError):
+        await hosting.provision.adopt(NAME, "me", new())
+    with pytest.raises(NotFound):
+        await hosting.get()
+
+
+async def test_adopting_what_is_disabled(hosting: Hosting) -> None:
+    """What is disabled here stays so, whether it has been at the backend or not."""
+    await hosting.host(DomainStatus.PENDING)
+    await hosting.create("waiting")
+    await hosting.set_status(DomainStatus.ENABLED)
+    await hosting.create("me")
+    await hosting.stranger("waiting")
+    for name in ("waiting", "me"):
+        await hosting.provision.disable(NAME, name)
+        with pytest.raises(Conflict, match="enabled first"):
+            await hosting.provision.adopt(NAME, name)
+        assert (await hosting.get(name)).status is DISABLED
+
+
+async def test_adopting_on_what_is_not_ours(hosting: Hosting) -> None:
+    """On a domain that may be somebody else's nothing is handed over."""
+    await hosting.host()
+    await hosting.stranger()
+    await hosting.mongo.collection("domains").update_one({}, {"$set": {"ours": False}})
+    with pytest.raises(RemoteError):
+        await hosting.provision.adopt(NAME, "me", new())
+    with pytest.raises(NotFound):
+        await hosting.get()
+
+
 async def test_removed_by_the_operator(hosting: Hosting) -> None:
     """Where the operator removes at the backend what is in the way, a mailbox is created when it is enabled."""
     await in_doubt(hosting)

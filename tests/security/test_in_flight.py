@@ -15,7 +15,7 @@ from gateway.identity import Credentials
 from gateway.notice import GATEWAY_ID
 from storage.mongo import Mongo
 from tests.client import PASSWORD, Client, Reply, draft
-from tests.dimail import DimailClient, new_domain
+from tests.dimail import NAMES, DimailClient, new_domain
 from tests.hosting import a_hosting, local_identity
 
 Meanwhile = Callable[[], Awaitable[Reply]]
@@ -110,6 +110,35 @@ async def test_dimail(api: Client, by_token: bool) -> None:
     domains = (await admin.call("GET", "/domains/")).json
     assert [each["name"] for each in domains] == ["taken.ok.test"]
     assert (await admin.by_token("GET", "/domains/taken.ok.test/mailboxes/")).json == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "body"),
+    [
+        ("POST", "mailboxes/me", NAMES),
+        ("PATCH", "mailboxes/ada", {"givenName": "Eve"}),
+        ("POST", "mailboxes/ada/code", {"maxuse": 2}),
+        ("POST", "aliases/", {"user_name": "info", "destination": "me@elsewhere.example"}),
+    ],
+)
+async def test_allow(api: Client, verb: str, path: str, body: Any) -> None:
+    """An API client whose allow on a domain is taken away before its body has come whole may nothing there."""
+    admin = await DimailClient(api).register("admin", is_admin=True)
+    client = await admin.register("la_regie", perms=["new_domain"])
+    assert (await client.host("a.ok.test")).status == 201
+    await client.mailbox("a.ok.test", "ada")
+    reply = await client.request(
+        verb,
+        f"/domains/a.ok.test/{path}",
+        f"Bearer {client.token}",
+        data=slowly(orjson.dumps(body), lambda: admin.call("DELETE", "/allows/a.ok.test/la_regie")),
+        headers={"Content-Type": "application/json"},
+        expect100=True,
+    )
+    assert reply.status == 403
+    boxes = (await admin.by_token("GET", "/domains/a.ok.test/mailboxes/")).json
+    assert [each["givenName"] for each in boxes] == [NAMES["givenName"]]
+    assert (await admin.by_token("GET", "/domains/a.ok.test/aliases/")).json == []
 
 
 async def test_nothing_is_added_to_nobody(mongo: Mongo, tmp_path: Path) -> None:

@@ -101,6 +101,16 @@ async def test_ours(store: MongoDomains, mongo: Mongo) -> None:
     assert (await store.get(new.name)).ours
 
 
+async def test_other_context(store: MongoDomains) -> None:
+    """A domain that is put into another context, as ours, leaves its own to whoever comes first."""
+    new = domain(ours=False)
+    await store.add(new, PRIVATE_KEY, founding=True)
+    moved = replace(new, context="zoo", ours=True)
+    assert await store.save(new, moved)
+    assert await store.get(new.name) == replace(moved, version=1)
+    assert await store.add(domain("other.example", context=new.context), PRIVATE_KEY, founding=True)
+
+
 async def test_taken(store: MongoDomains, mongo: Mongo) -> None:
     """Of many who want a name at once one gets it."""
     each = [domain(roles={f"user {n}": Role.OWNER}) for n in range(8)]

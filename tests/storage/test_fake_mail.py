@@ -60,6 +60,23 @@ async def test_whose_mailbox(store: MongoFakeMail) -> None:
     assert await store.is_active(MAILBOX.email) is None
 
 
+async def test_handed_over(store: MongoFakeMail) -> None:
+    """A mailbox that is changed for another one is that one from then on."""
+    await store.add_mailbox(a_mailbox(DOMAIN))
+    assert await store.change_mailbox(MAILBOX)
+    assert await store.has_mailbox(MAILBOX)
+
+
+async def test_mailbox_of_an_older_version(store: MongoFakeMail, mongo: Mongo) -> None:
+    """Of what an older version has kept it is not known which mailbox it is: it is the one that asks for it."""
+    for remove in (store.withdraw_mailbox, lambda mailbox: store.delete_mailbox(mailbox.email)):
+        await store.add_mailbox(MAILBOX)
+        await mongo.collection("fake_mailboxes").update_one({}, {"$unset": {"mailbox_id": ""}})
+        assert await store.has_mailbox(MAILBOX)
+        await remove(MAILBOX)
+        assert await store.is_active(MAILBOX.email) is None
+
+
 async def test_alias(store: MongoFakeMail, mongo: Mongo) -> None:
     """An alias is kept once, and removed alone."""
     other = Alias(DOMAIN.name, "info", "you@elsewhere.example")

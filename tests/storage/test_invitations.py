@@ -179,6 +179,17 @@ async def test_higher_role(
     assert (await of_domains.get("example.org")).roles == {"owner": Role.OWNER, "user": higher}
 
 
+async def test_void(store: MongoInvitations, of_domains: MongoDomains) -> None:
+    """What somebody has invited to who could not any more gets no token, and stands in nobody's way."""
+    lowered = replace(DOMAIN, roles={**DOMAIN.roles, "helper": Role.VIEWER})
+    await of_domains.save(DOMAIN, lowered)
+    await store.add(void := invited(invited_by="helper"), None)
+    assert not await store.set_token(void.invitation_id, "token")
+    await store.add(good := invited(), None)
+    assert await store.list("example.org", NOW, Page()) == (1, [good])
+    assert await store.set_token(good.invitation_id, "token")
+
+
 async def test_two_at_once(store: MongoInvitations, of_domains: MongoDomains) -> None:
     """Many who accept invitations to one domain at once all get their roles."""
     several = [invited(f"n{n}@elsewhere.example") for n in range(5)]

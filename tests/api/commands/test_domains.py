@@ -94,6 +94,9 @@ async def test_adopt(api: Client, user: Client, mongo: Mongo, command: Command) 
     """The operator hands over a domain that the mail backend has already; with its context, which it keeps."""
     await elsewhere(mongo, GOOD, "zoo")
     await api.register("keeper")
+    missing = await command("domains", "adopt", "god.ok.test", "keeper")
+    assert (missing.exit_code, "have no domain god.ok.test" in missing.stderr) == (1, True)
+    assert await mongo.collection("fake_domains").distinct("_id") == [GOOD]
     wrong = await command("domains", "adopt", GOOD, "keeper")
     assert (wrong.exit_code, "context" in wrong.stderr) == (1, True)
     assert (await command("domains", "adopt", GOOD, "nobody", "--context", "zoo")).exit_code == 1
@@ -117,6 +120,21 @@ async def test_adopt_what_is_here(api: Client, owner: Client, mongo: Mongo, comm
     assert (await owner.post(*check)).json["status"] == "enabled"
     accesses = (await owner.get(f"/api/v2/domains/{GOOD}/accesses")).json["accesses"]
     assert [each["role"] for each in accesses] == ["owner", "owner"]
+
+
+async def test_adopt_into_another_context(api: Client, owner: Client, mongo: Mongo, command: Command) -> None:
+    """Of such a domain that is in another context there, that one is taken; once it is ours it stays in that."""
+    await mongo.collection("domains").update_one({"_id": GOOD}, {"$set": {"ours": False}})
+    await mongo.collection("fake_domains").update_one({"_id": GOOD}, {"$set": {"context": "zoo"}})
+    await api.register("keeper")
+    for wrong in ([], ["--context", "home.example"], ["--context", "farm"]):
+        assert (await command("domains", "adopt", GOOD, "keeper", *wrong)).exit_code == 1
+    assert (await owner.get(f"/api/v2/domains/{GOOD}")).json["context"] == GOOD
+    for _ in range(2):
+        assert (await command("domains", "adopt", GOOD, "keeper", "--context", "Zoo")).exit_code == 0
+    checked = await owner.post(f"/api/v2/domains/{GOOD}/actions", {"actions": ["check"]})
+    assert (checked.json["status"], checked.json["context"]) == ("enabled", "zoo")
+    assert (await command("domains", "adopt", GOOD, "keeper", "--context", "farm")).exit_code == 1
 
 
 async def test_relieve(api: Client, user: Client, command: Command) -> None:
@@ -146,6 +164,32 @@ async def test_adopt_mailbox(owner: Client, mongo: Mongo, command: Command) -> N
     assert (await owner.post(actions, {"actions": ["enable"]})).json["status"] == "enabled"
     for address in (f"nobody@{GOOD}", "desk@missing.ok.test", "desk"):
         assert (await command("domains", "adopt-mailbox", address)).exit_code == 1
+
+
+async def test_adopt_mailbox_that_is_not_here(owner: Client, mongo: Mongo, command: Command) -> None:
+    """A mailbox that the mail backend has, and that is therefore not here, is handed over with its names."""
+    stranger = {"_id": f"desk@{GOOD}", "mailbox_id": "another's", "active": True}
+    await mongo.collection("fake_mailboxes").insert_one(stranger)
+    boxes, names = f"/api/v2/domains/{GOOD}/mailboxes", {"first_name": "Front", "last_name": "Desk"}
+    assert (await owner.post(boxes, {"local_part": "desk", **names})).status == 409
+    adopt = ["domains", "adopt-mailbox", f"desk@{GOOD}"]
+    described = ["--first-name", "Front", "--last-name", "Desk", "--user", await username(owner)]
+    for words, told in (
+        (adopt, "first and last name"),
+        ([*adopt, "--first-name", "Front"], "last_name"),
+        ([*adopt, *described, "--secondary-email", "nobody"], "secondary_email"),
+        ([*adopt[:2], f"nobody@{GOOD}", *described], "no mailbox"),
+    ):
+        refused = await command(*words)
+        assert (refused.exit_code, told in refused.stderr) == (1, True), refused.output
+    assert (await owner.get(boxes)).json["mailboxes"] == []
+    done = await command(*adopt, *described, "--secondary-email", "me@elsewhere.example")
+    assert (done.exit_code, done.stdout) == (0, f"desk@{GOOD} is in use.\n")
+    (there,) = (await owner.get(boxes)).json["mailboxes"]
+    assert there["status"] == "enabled"
+    assert (there["user_id"], there["secondary_email"]) == (owner.user_id, "me@elsewhere.example")
+    locals_ = (await owner.get("/api/v2/identities/locals")).json["local_identities"]
+    assert f"desk@{GOOD}" in [each["identifier"] for each in locals_]
 
 
 @pytest.mark.parametrize("words", [["show"], ["check"], ["key"], ["grant", "someone", "owner"]])
