@@ -170,9 +170,11 @@ def _endpoint(
     async def endpoint(request: web.Request) -> web.StreamResponse:
         user_id, access_token = "", ""
         who = partial(authenticate, accounts, request.headers.get("Authorization"))
+        is_there = (
+            operation.public or request.content.is_eof()
+        )  # before it is asked: else something may come between
         if not operation.public:
             user_id, access_token = await who()
-        is_there = operation.public or request.content.is_eof()
         call = Call(
             user_id,
             request.match_info,

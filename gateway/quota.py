@@ -36,6 +36,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _SKEW = 1000  # ms by which clocks of processes may differ: what one has just counted is no reason to refuse
 _STEP = 256 * 1024  # bytes to count ahead of what comes without a length
+_GIVE_BACK_S = 2.0  # where the database is away somebody has waited for it already
 _MOVE_S = 20.0  # between signs that what was counted is still under way, of which one a minute is enough
 _HOUR, _DAY = timedelta(hours=1) // _MILLISECOND, timedelta(days=1) // _MILLISECOND
 
@@ -147,8 +148,9 @@ class Quota:
 
     async def _give_back(self, user_id: str, amounts: Mapping[str, int]) -> None:
         if user_id != GATEWAY_ID:
-            with suppress(Unavailable):  # then it is counted anew some day
-                await self.usage.give_back(user_id, amounts, self.clock())
+            with suppress(Unavailable, TimeoutError):  # then it is counted anew some day
+                async with asyncio.timeout(_GIVE_BACK_S):
+                    await self.usage.give_back(user_id, amounts, self.clock())
 
     def _refusal(self, counters: Mapping[str, int], demands: Mapping[str, Demand]) -> TooOften:
         over = {

@@ -8,6 +8,7 @@ is found by the path's beginning, down to the chunks of a file that a crash cut 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from storage.mongo import Document, Mongo, translating
 
 ATTACHMENTS = "attachments"
 CHUNK_BYTES = 255 * 1024  # as the GridFS specification has it
+_CLEAR_S = 2.0  # where the database is away somebody has waited for it already
 
 
 def indexes(bucket: str) -> dict[str, list[IndexModel]]:
@@ -41,7 +43,7 @@ class MongoFiles:
         self._chunks = mongo.collection(f"{bucket}.chunks")
 
     async def put(self, path: Sequence[str], pieces: AsyncIterable[bytes]) -> int:
-        """Store a file; return its size. Whatever ends it early, what was written is removed.
+        """Store a file; return its size. Whatever ends it early, what was written is removed, if that is quick.
 
         The room on the disk is looked at before each chunk: others are stored at the same time.
         """
@@ -54,8 +56,9 @@ class MongoFiles:
                 size, number = size + len(chunk), number + 1
             await self._finish(key, size)
         except BaseException:
-            with suppress(Unavailable):  # then it goes with what it belongs to
-                await self.delete(path)
+            with suppress(Unavailable, TimeoutError):  # then it goes with what it belongs to, or is swept up
+                async with asyncio.timeout(_CLEAR_S):
+                    await self.delete(path)
             raise
         return size
 

@@ -43,10 +43,14 @@ class DimailSchema(Schema):
 
 @dataclass(slots=True)
 class DimailCall:
-    """One request of a client; ``client`` is as of the moment when the body has come, once it has."""
+    """One request of a client; ``client`` is as of the moment when the body has come, once it has.
+
+    ``is_there``: the body was there before it was asked who the client is.
+    """
 
     client: ApiClient
     request: web.Request
+    is_there: bool
     again: Callable[[], Awaitable[ApiClient]]
     """Asks again who that is: the body may take its time, and the account may be gone when it has come."""
 
@@ -65,9 +69,8 @@ class DimailCall:
 
         Raises Malformed, UnsupportedMedia, TooLarge, Invalid; NotAuthenticated, Forbidden (no longer allowed).
         """
-        is_there = self.request.content.is_eof()
         document = await read_json(self.request)
-        if not is_there:
+        if not self.is_there:
             self.client = await self.again()
             if judge:
                 await judge(self)
@@ -114,6 +117,7 @@ class DimailFace:
         self, operation: DimailOperation, proxies: Sequence[IPNetwork]
     ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def endpoint(request: web.Request) -> web.StreamResponse:
+            is_there = request.content.is_eof()
             source = source_of(request.remote or "", request.headers.getall("X-Forwarded-For", ()), proxies)
 
             async def who() -> ApiClient:
@@ -121,7 +125,7 @@ class DimailFace:
                 operation.needs(client)
                 return client
 
-            answer = await operation.handler(DimailCall(await who(), request, who))
+            answer = await operation.handler(DimailCall(await who(), request, is_there, who))
             if answer.body is None:
                 return web.Response(status=answer.status)
             return web.Response(

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from api import examples
 from api.demo.provider import Provider
 from api.main import running
 from gateway import config as configuration
+from gateway.throttle import COSTS
 from tests.api.conftest import CLOSED_PORT
 from tests.api.test_attachments import attach
 from tests.api.test_examples import tokens
@@ -102,8 +104,12 @@ async def test_quickly(target: Target) -> None:
 
 
 @pytest.mark.torture
-async def test_thoroughly(target: Target, figures: Callable[[str, object], None]) -> None:
+async def test_thoroughly(
+    target: Target, figures: Callable[[str, object], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same, with other requests in every run; every operation is also done, and not only refused."""
+    for what in ("probe", "credentials"):
+        monkeypatch.setitem(COSTS, what, (100_000, timedelta(seconds=1)))
     report = await target.run("things.toml", "--phases", "examples,coverage,fuzzing", "--max-examples", EXAMPLES)
     answers = await target.answers()
     assert [" ".join(each) for each, statuses in answers.items() if not any(map(is_success, statuses))] == []
