@@ -170,9 +170,8 @@ def _endpoint(
     async def endpoint(request: web.Request) -> web.StreamResponse:
         user_id, access_token = "", ""
         who = partial(authenticate, accounts, request.headers.get("Authorization"))
-        is_there = (
-            operation.public or request.content.is_eof()
-        )  # before it is asked: else something may come between
+        # Seen before who() is asked: a body that comes after that may come late.
+        is_there = operation.public or request.content.is_eof()
         if not operation.public:
             user_id, access_token = await who()
         call = Call(
