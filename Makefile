@@ -38,7 +38,7 @@ imports: $(VENV)/.development
 tests: $(VENV)/.development
 	$(BIN)/pytest --numprocesses 2 --dist worksteal
 
-## torture: hundreds of deaths, faults and hostile inputs, in about 40 minutes; writes docs/reliability.md
+## torture: hundreds of deaths, faults and hostile inputs, in about half an hour; writes docs/reliability.md
 torture: $(VENV)/.development
 	$(BIN)/pytest -m torture --figures=docs/reliability.md
 
