@@ -10,7 +10,7 @@ Changing: the same with the draft as the patch leaves it, stored if nobody has c
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +21,7 @@ from gateway import reply
 from gateway.body import excerpt
 from gateway.delivery import DeliveryState
 from gateway.errors import Conflict, Forbidden, Full, Invalid, NotFound
-from gateway.identity import IdentityType, UserIdentity
+from gateway.identity import UserIdentity
 from gateway.message import RECIPIENT_TYPES, Message, Participant, discussion_id
 from gateway.patch import Change, merge
 from gateway.ports import Clock, Content, Files, Identities, MessageFilter, Messages, Page, Portions, Raws
@@ -182,27 +182,6 @@ def with_sender(participants: Sequence[Participant], identity: UserIdentity) -> 
     """Return the participants with From rebuilt from the identity: the backend owns it."""
     sender = Participant(identity.identifier, identity.display_name, "From")
     return (sender, *(participant for participant in participants if participant.type != "From"))
-
-
-async def check_sender(identities: Identities, participants: Sequence[Participant], identity: UserIdentity) -> None:
-    """Raise Invalid where the Sender, who is told to have sent it (RFC 5322 §3.6.2), is not the user.
-
-    Of remote identities nobody has proven that the address is the user's: that counts with their own servers only.
-    """
-    for number, each in enumerate(participants):
-        if each.type != "Sender" or each.address.lower() == identity.identifier:
-            continue
-        if each.address.lower() not in await _senders(identities, identity):
-            where = "a local" if identity.type is IdentityType.LOCAL else "an"
-            told = f"Must be the address of {where} identity of yours. Leave Sender out, or use Reply-To."
-            raise Invalid("The draft has somebody else as its Sender.", {f"participants.{number}.address": [told]})
-
-
-async def _senders(identities: Identities, identity: UserIdentity) -> Collection[str]:
-    """Return the addresses that may stand in Sender beside this identity in From."""
-    if identity.type is IdentityType.LOCAL:
-        return await identities.addresses(identity.user_id)
-    return await identities.identifiers(identity.user_id)
 
 
 def _seen(message: Message) -> dict[str, Any]:

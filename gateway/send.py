@@ -20,7 +20,7 @@ import logging
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -32,7 +32,7 @@ from gateway import delivery as transitions
 from gateway import mime, retry
 from gateway.address import ascii_mailbox
 from gateway.attach import Attach
-from gateway.compose import check_sender, with_sender
+from gateway.compose import with_sender
 from gateway.config import DeliverySection
 from gateway.delivery import Delivery, DeliveryState, Patience, RecipientState, Reply
 from gateway.errors import (
@@ -46,9 +46,9 @@ from gateway.errors import (
     Unavailable,
     Unreachable,
 )
-from gateway.identity import IdentityStatus, UserIdentity
+from gateway.identity import IdentityStatus, IdentityType, UserIdentity
 from gateway.lease import finishing
-from gateway.message import Message
+from gateway.message import Message, Participant
 from gateway.ports import Clock, Envelope, Identities, Messages, Meter, Raws
 from gateway.quota import Quota
 from gateway.route import Route, Routing
@@ -144,7 +144,7 @@ class Send:
                 if not message.is_draft:
                     return message
             sender = await self._sender(message)
-            await check_sender(self.identities, message.participants, sender)
+            await _check_sender(self.identities, message.participants, sender)
             ordered = self._fixed(message, sender, send_at)
             if await self.quota.order(message, ordered, partial(self._place, ordered, body)):
                 self.ordered.set()
@@ -398,6 +398,29 @@ class Send:
             return Way(*await self.routing.find(message.user_id, message.identity_id))
         except NotFound as error:
             raise Refused("The identity of this message is deleted.") from error
+
+
+async def _check_sender(
+    identities: Identities, participants: Sequence[Participant], identity: UserIdentity
+) -> None:
+    """Raise Invalid where the Sender, who is told to have sent it (RFC 5322 §3.6.2), is not the user.
+
+    Of remote identities nobody has proven that the address is the user's: that counts with their own servers only.
+    """
+    for number, each in enumerate(participants):
+        if each.type != "Sender" or each.address.lower() == identity.identifier:
+            continue
+        if each.address.lower() not in await _senders(identities, identity):
+            where = "a local" if identity.type is IdentityType.LOCAL else "an"
+            told = f"Must be the address of {where} identity of yours. Leave Sender out, or use Reply-To."
+            raise Invalid("The draft has somebody else as its Sender.", {f"participants.{number}.address": [told]})
+
+
+async def _senders(identities: Identities, identity: UserIdentity) -> Collection[str]:
+    """Return the addresses that may stand in Sender beside this identity in From."""
+    if identity.type is IdentityType.LOCAL:
+        return await identities.addresses(identity.user_id)
+    return await identities.identifiers(identity.user_id)
 
 
 def _check_use(identity: UserIdentity) -> None:
